@@ -84,7 +84,8 @@ class Corpus:
             repeated = ids[np.argmax(counts > 1)]
             rows = np.flatnonzero(self.utterance_id == repeated)[:2].tolist()
             raise InfoserError(
-                f"corpus {self.name!r}: utterance id {str(repeated)!r} occurs twice (rows {rows[0]} and {rows[1]}); ids must be unique"
+                f"corpus {self.name!r}: utterance id {str(repeated)!r} occurs twice (rows {rows[0]} and {rows[1]}); "
+                "ids must be unique"
             )
 
     def _check_features(self, modality: str, features: np.ndarray) -> None:
@@ -96,6 +97,6 @@ class Corpus:
         if bad.any():
             row = int(np.argmax(bad))
             raise InfoserError(
-                f"corpus {self.name!r}: {modality!r} of utterance {str(self.utterance_id[row])!r} (row {row}) is NaN or infinite "
-                f"({int(bad.sum())} such utterances); repair or remove them at the source"
+                f"corpus {self.name!r}: {modality!r} of utterance {str(self.utterance_id[row])!r} (row {row}) is NaN or "
+                f"infinite ({int(bad.sum())} such utterances); repair or remove them at the source"
             )

@@ -1,0 +1,143 @@
+"""Checkpoints by Orbax, each with a digest of every file, so that a damaged one is never used.
+
+Orbax commits atomically but does not notice a flipped bit in the arrays. A step counts as complete once its digest list
+is written, which happens after the commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infoser.errors import InfoserError
+
+_DIGEST = "digest.json"
+_STATE = "state"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A state read back: the step it was saved after, and host arrays."""
+
+    step: int
+    state: Any
+
+
+class Checkpoints:
+    """The checkpoints of one group of runs, in one folder: `step_N/state` (Orbax) and `step_N/digest.json`.
+
+    Args:
+      folder: created with the first save.
+      keep: how many of the newest complete steps stay.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2):
+        self.folder = folder
+        self._keep = keep
+
+    def save(self, step: int, state: Any) -> None:
+        """Writes a pytree of host arrays as this step; complete or not there at all.
+
+        Raises:
+          InfoserError: if the file system refuses (full, read-only); checkpoints before it stay as they were.
+        """
+        ocp = _orbax()
+        target = self.folder / f"step_{step}"
+        try:
+            # What an earlier attempt left without a digest is not a checkpoint.
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir(parents=True)
+            ocp.save(target / _STATE, state)
+            _write_atomically(target / _DIGEST, json.dumps(_digests(target), indent=0, sort_keys=True))
+        except (OSError, ValueError) as error:
+            shutil.rmtree(target, ignore_errors=True)
+            raise InfoserError(
+                f"the checkpoint {target} can't be written: {error}; mend that (free space, permissions) and run the same "
+                "command again: it goes on from the last checkpoint"
+            ) from error
+        for old in self.steps()[: -self._keep]:
+            shutil.rmtree(self.folder / f"step_{old}", ignore_errors=True)
+
+    def steps(self) -> list[int]:
+        """The complete steps, ascending."""
+        found = self.folder.glob(f"step_*/{_DIGEST}")
+        return sorted(int(path.parent.name.removeprefix("step_")) for path in found)
+
+    def restore(self, like: Any, *, step: int | None = None) -> Restored | None:
+        """The newest step (or the given one), checked against its digests; None if there is none.
+
+        Args:
+          like: a pytree with the structure of what was saved.
+
+        Raises:
+          InfoserError: if a file is damaged (it is named, and the newest good step is offered), or the contents do not
+            have the structure of `like`.
+        """
+        steps = [known for known in self.steps() if step in (None, known)]
+        if not steps:
+            return None
+        target = self.folder / f"step_{steps[-1]}"
+        damaged = damage(target)
+        if damaged:
+            good = [known for known in self.steps() if not damage(self.folder / f"step_{known}")]
+            way_out = f"delete {target} to go on from step {good[-1]}" if good else f"delete {self.folder} to train it anew"
+            raise InfoserError(f"the checkpoint file {damaged} is damaged (its SHA-256 is not the one recorded); {way_out}")
+        try:
+            state = _orbax().load(target / _STATE, like)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise InfoserError(f"the checkpoint {target} can't be read: {_first_line(error)}") from error
+        return Restored(steps[-1], state)
+
+
+def damage(step_folder: Path) -> Path | None:
+    """The first file of a complete step that is not what it was when it was written; None if all are."""
+    try:
+        recorded = json.loads((step_folder / _DIGEST).read_text())
+        digests = {str(name): str(digest) for name, digest in recorded.items()}
+    except (OSError, ValueError, AttributeError):
+        return step_folder / _DIGEST
+    present = _digests(step_folder)
+    for name in sorted(digests.keys() | present.keys()):
+        if digests.get(name) != present.get(name):
+            return step_folder / name
+    return None
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _DIGEST)
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _orbax() -> Any:
+    from orbax.checkpoint import v1 as ocp
+
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save
+    return ocp
+
+
+def as_host_arrays(tree: Any) -> Any:
+    """Every leaf as a NumPy array, which is what `save` takes."""
+    import jax
+
+    return jax.tree.map(np.asarray, tree)

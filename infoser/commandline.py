@@ -1,0 +1,102 @@
+"""What every command shares: mistakes end in one line and an exit status, repeated flags are refused, waits are shown."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from infoser.errors import InfoserError
+
+T = TypeVar("T")
+
+_QUIET_S = 2.0  # below this nobody waits for a sign of life
+_LINE_EVERY_S = 10.0
+
+
+def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str] | None = None) -> int:
+    """Runs `command(argv)` and returns the process' exit status.
+
+    Args:
+      command: takes the arguments (without the program's name); what it returns is ignored.
+      argv: the arguments; None means those of this process.
+
+    Returns:
+      0 when it went well; 2 after a mistake of the user (an InfoserError, printed as `error: …` on stderr);
+      130 when the user interrupted it; 141, as a shell says it, when the reader of its output went away.
+    """
+    try:
+        command(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()  # so that a closed pipe shows here, and not in the interpreter's last moments
+    except InfoserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        return 141
+    return 0
+
+
+def refuse_repeated_flags(argv: Sequence[str], flags: Collection[str] | None = None) -> None:
+    """Refuses a flag that is given twice, because tyro would keep only the last and drop the others without a word.
+
+    Args:
+      argv: the arguments; those after a bare `--` are not looked at.
+      flags: the flags to look at (`--seeds`); None looks at every one. `--a_b`, `--a-b` and `--a-b=1` are one flag.
+
+    Raises:
+      InfoserError: naming the first flag that comes a second time.
+    """
+    watched = None if flags is None else {_flag(flag) for flag in flags}
+    seen: set[str] = set()
+    for argument in argv:
+        if argument == "--":
+            return
+        if not argument.startswith("--"):
+            continue
+        flag = _flag(argument)
+        if watched is not None and flag not in watched:
+            continue
+        if flag in seen:
+            raise InfoserError(f"{flag} is given twice; give it once, with all its values after it")
+        seen.add(flag)
+
+
+def _flag(argument: str) -> str:
+    return argument.split("=", 1)[0].replace("_", "-")
+
+
+def show_progress(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
+    """Passes `items` on and shows on stderr how far they are, once that has taken two seconds.
+
+    Args:
+      items: what to pass on.
+      total: how many there are.
+      what: what is being done, for the reader ("writing utterances").
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    start = time.monotonic()
+    last_line = start
+    bar: Progress | None = None
+    try:
+        for done, item in enumerate(items):
+            now = time.monotonic()
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=done)
+            elif now - start > _QUIET_S and console.is_terminal:
+                bar = Progress(console=console, transient=True)
+                bar.add_task(what, total=total, completed=done)
+                bar.start()
+            elif now - start > _QUIET_S and (last_line == start or now - last_line > _LINE_EVERY_S):
+                print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+                last_line = now
+            yield item
+    finally:
+        if bar is not None:
+            bar.stop()

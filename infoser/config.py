@@ -1,0 +1,300 @@
+"""Every setting: frozen dataclasses, named presets, and the checks that refuse wrong values before anything is compiled.
+
+Imports no JAX, so that help and configuration errors answer at once. Floating-point settings of a stage are mere
+numbers: runs that differ in them train as one program. Integers, names and switches are structure.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from infoser.errors import InfoserError
+
+Variant = Literal["none", "noise", "cgan", "infogan", "infogan-notext"]
+VARIANTS: tuple[Variant, ...] = ("none", "noise", "cgan", "infogan", "infogan-notext")
+#: Variants that learn a generator, and whether it is conditioned on text.
+GENERATORS: dict[str, bool] = {"cgan": True, "infogan": True, "infogan-notext": False}
+Space = Literal["encoder", "aligned"]
+#: A floating-point setting of a stage: checked to lie in the bounds given in its metadata.
+_NUMBER = {"low": 0.0, "high": math.inf, "low_open": False, "high_open": True}
+
+
+def number(default: float, **bounds: float | bool) -> Any:
+    """A field whose value must be finite and within bounds (low, high; `low_open`, `high_open` exclude them)."""
+    return field(default=default, metadata=_NUMBER | bounds)
+
+
+def share(default: float) -> Any:
+    """A field that must lie in [0, 1)."""
+    return number(default, high=1.0)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which corpus."""
+
+    name: str
+    """Name of the prepared corpus: a folder of --data-dir."""
+    text: bool = True
+    """Use the corpus' text features; --data.no-text treats it as audio only."""
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """Stage 1: audio and text encoders into one space. Serves text-conditioned generators, and --space aligned."""
+
+    width: int = 128
+    """Width of each encoder's hidden layer."""
+    representation_dim: int = 16
+    """Width of the representations h and t."""
+    steps: int = 600
+    """Training steps."""
+    batch_size: int = 256
+    """Utterances in a batch; also the number of candidates in the contrastive loss."""
+    cross_fits: int = 5
+    """Aligners per run in the aligned space: a row is embedded by the one that did not see its label."""
+    mi_estimator: Literal["jsd", "nwj", "infonce"] = "jsd"
+    """Estimator of I(h;t) in the loss (jsd trains most steadily; nwj and infonce are in nats)."""
+    learning_rate: float = number(1e-3, low_open=True)
+    """AdamW's learning rate at the start; it falls to 0 by a half cosine."""
+    weight_decay: float = number(1e-2)
+    """AdamW's decoupled weight decay."""
+    dropout: float = share(0.3)
+    """Dropout rate after the encoders' hidden layer."""
+    class_weight: float = number(1.0)
+    """Weight of the class losses on h, t and [h;t]; used in the aligned space only, 0 elsewhere."""
+    contrastive_weight: float = number(1.0)
+    """Weight of the symmetric contrastive loss between h and t."""
+    temperature: float = number(0.2, low_open=True)
+    """Temperature of the contrastive loss, which divides cosine similarities."""
+    mi_weight: float = number(0.1)
+    """Weight of the estimate of I(h;t), which is maximised."""
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """Stage 2: the InfoGAN over features."""
+
+    width: int = 128
+    """Width of the hidden layers of G, D and Q."""
+    latent_dim: int = 32
+    """Width of the noise z."""
+    steps: int = 3000
+    """Training steps, each one step of D and one of G with Q."""
+    batch_size: int = 128
+    """Utterances in a batch."""
+    pool_limit: int = 20000
+    """Most generated rows that are kept for one run; reaching it is said."""
+    ratio: float = number(1.0)
+    """Generated rows for each real one, for every variant that adds rows."""
+    row_weight: float = number(0.3)
+    """Weight of a generated row in the classifier's loss, relative to a real one."""
+    generator_learning_rate: float = number(2e-4, low_open=True)
+    """Adam's learning rate for G and Q."""
+    discriminator_learning_rate: float = number(4e-4, low_open=True)
+    """Adam's learning rate for D."""
+    dropout: float = share(0.2)
+    """Dropout rate in D."""
+    r1_weight: float = number(0.5)
+    """Weight of R1, half the squared gradient of D at real features."""
+    class_mi_weight: float = number(1.0)
+    """Weight of the bound on I(c;ĥ) in the loss of G and Q; 0 in the variant cgan."""
+    text_mi_weight: float = number(0.5)
+    """Weight of the mean log-likelihood of t per dimension under Q; 0 in the variant cgan."""
+    ema_decay: float = share(0.999)
+    """Decay per step of the moving average of G, which generates."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Settings of the controls, which make rows without learning a generator."""
+
+    noise_scale: float = number(0.5)
+    """Standard deviation of the variant noise, in standard deviations of a feature."""
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """Stage 3: the classifier head, the same for every variant."""
+
+    width: int = 256
+    """Width of the hidden layer."""
+    steps: int = 600
+    """Training steps."""
+    batch_size: int = 128
+    """Real utterances in a batch, drawn class-balanced; as many generated rows come along, at their weight."""
+    learning_rate: float = number(1e-3, low_open=True)
+    """AdamW's learning rate at the start; it falls to 0 by a half cosine."""
+    weight_decay: float = number(1e-2)
+    """AdamW's decoupled weight decay."""
+    dropout: float = share(0.5)
+    """Dropout rate after the hidden layer."""
+    input_dropout: float = share(0.2)
+    """Dropout rate on the features."""
+    label_smoothing: float = share(0.0)
+    """Share of the target spread evenly over the classes."""
+    ema_decay: float = share(0.99)
+    """Decay per step of the moving average of the head, which predicts."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Trains folds × seeds × variants and prints an honest table; run again, it goes on where it stopped."""
+
+    data: Data
+    data_dir: Path = Path("data")
+    """Folder of prepared corpora (see datasets/prepare.py)."""
+    run_dir: Path = Path("runs/run")
+    """Folder for checkpoints, metrics and results of this experiment."""
+    variants: tuple[Variant, ...] = ("none", "noise", "infogan")
+    """What the classifier is trained on: none (real rows only), noise (copies with Gaussian noise), cgan (InfoGAN with
+    the information terms at 0), infogan (conditioned on class and text), infogan-notext (on the class alone)."""
+    aligned_variants: tuple[Variant, ...] = ()
+    """Variants that are trained in the aligned space too; their rows carry the cell space=aligned."""
+    seeds: tuple[int, ...] = (0,)
+    """One run for each seed, fold and variant."""
+    folds: tuple[str, ...] = ()
+    """Names of the folds to run; all of them if none is named."""
+    protocol: Literal["auto", "session", "kfold"] = "auto"
+    """What makes the folds: sessions (leave one session out), kfold (grouped, 5 folds), or auto: sessions if there are any."""
+    space: Space = "encoder"
+    """Where features are generated and classified: encoder (the encoders' own features) or aligned (representations of
+    cross-fitted aligners)."""
+    parallel: Literal["runs"] = "runs"
+    """How devices are used: runs gives each device its share of the runs."""
+    align: AlignConfig = field(default_factory=AlignConfig)
+    generate: GenerateConfig = field(default_factory=GenerateConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    chunk_steps: int = 100
+    """Steps that a compiled call takes before the host looks in."""
+    checkpoint_every_s: float = number(60.0)
+    """Seconds between checkpoints while a stage trains; the end of a stage is always saved."""
+
+
+PRESETS: dict[str, tuple[str, Config]] = {
+    "demo": (
+        "A small corpus of its own, whose truth is known: all stages in under three minutes.",
+        Config(
+            data=Data("demo"),
+            run_dir=Path("runs/demo"),
+            variants=("none", "noise", "infogan"),
+            aligned_variants=("none", "infogan"),
+        ),
+    ),
+    "iemocap": (
+        "IEMOCAP, 4 classes, leave-one-session-out.",
+        Config(data=Data("iemocap"), run_dir=Path("runs/iemocap"), variants=VARIANTS, seeds=(0, 1, 2)),
+    ),
+    "corpus": (
+        "Any prepared corpus, by --data.name.",
+        Config(data=Data(tyro.MISSING), run_dir=Path("runs/corpus")),
+    ),
+}
+
+
+def parse(argv: list[str]) -> Config:
+    """The configuration that a command line asks for.
+
+    Raises:
+      InfoserError: from `validate`.
+      SystemExit: from the parser, which has then said what is wrong.
+    """
+    config = tyro.extras.overridable_config_cli(PRESETS, args=argv, prog="train.py")
+    validate(config)
+    return config
+
+
+def validate(config: Config) -> None:
+    """Refuses values that no run could use.
+
+    Raises:
+      InfoserError: naming the flag, its value and what is allowed.
+    """
+    for flag, values in (("--variants", config.variants), ("--seeds", config.seeds)):
+        if not values:
+            raise InfoserError(f"{flag} needs at least one value")
+    for flag, values in (
+        ("--variants", config.variants),
+        ("--aligned-variants", config.aligned_variants),
+        ("--seeds", config.seeds),
+        ("--folds", config.folds),
+    ):
+        repeated = sorted({str(value) for value in values if values.count(value) > 1})
+        if repeated:
+            raise InfoserError(f"{flag} names {', '.join(repeated)} more than once")
+    negative = [seed for seed in config.seeds if not 0 <= seed < 2**31]
+    if negative:
+        raise InfoserError(f"--seeds {negative[0]}: a seed is an integer from 0 to 2147483647")
+    if config.space == "aligned" and config.aligned_variants:
+        raise InfoserError("--aligned-variants adds to the encoder space; with --space aligned name them in --variants")
+    for stage in ("align", "generate", "augment", "classify"):
+        _validate_stage(stage, getattr(config, stage))
+    if config.chunk_steps < 1:
+        raise InfoserError(f"--chunk-steps {config.chunk_steps}: must be at least 1")
+    _validate_number("--checkpoint-every-s", config.checkpoint_every_s, _NUMBER)
+    if config.align.batch_size < 2:
+        raise InfoserError("--align.batch-size must be at least 2: a pair needs another to be told from")
+    if config.align.cross_fits < 2:
+        raise InfoserError("--align.cross-fits must be at least 2: a row is embedded by an aligner that left its label out")
+
+
+def _validate_stage(stage: str, config: Any) -> None:
+    for entry in dataclasses.fields(config):
+        value, flag = getattr(config, entry.name), f"--{stage}.{entry.name.replace('_', '-')}"
+        if isinstance(value, float):
+            _validate_number(flag, value, entry.metadata)
+        elif isinstance(value, int) and not isinstance(value, bool) and value < 1:
+            raise InfoserError(f"{flag} {value}: must be at least 1")
+
+
+def _validate_number(flag: str, value: float, bounds: Any) -> None:
+    low, high = bounds["low"], bounds["high"]
+    too_low = value <= low if bounds["low_open"] else value < low
+    too_high = value >= high if bounds["high_open"] else value > high
+    if math.isnan(value) or too_low or too_high:
+        range_ = f"{'(' if bounds['low_open'] else '['}{low:g}, {high:g}{')' if bounds['high_open'] else ']'}"
+        raise InfoserError(f"{flag} {value:g}: must lie in {range_}")
+
+
+def numbers(config: Any) -> dict[str, float]:
+    """The floating-point settings of a stage: what may differ between runs of one program."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if isinstance(value, float)}
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The configuration as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def from_json(values: dict[str, Any]) -> Config:
+    """The inverse of `to_json`.
+
+    Raises:
+      InfoserError: if a setting is missing or unknown, as in a run folder of another version.
+    """
+    try:
+        nested = {
+            "data": Data(**values["data"]),
+            "align": AlignConfig(**values["align"]),
+            "generate": GenerateConfig(**values["generate"]),
+            "augment": AugmentConfig(**values["augment"]),
+            "classify": ClassifyConfig(**values["classify"]),
+        }
+        lists = {key: tuple(values[key]) for key in ("variants", "aligned_variants", "seeds", "folds")}
+        paths = {key: Path(values[key]) for key in ("data_dir", "run_dir")}
+        return Config(**(values | nested | lists | paths))
+    except (KeyError, TypeError) as error:
+        raise InfoserError(f"this configuration is not one of this version of infoser: {error}") from error
+
+
+def fingerprint(config: Config) -> str:
+    """A short hash of everything that determines results: not where they are kept, nor how often they are saved."""
+    values = {k: v for k, v in to_json(config).items() if k not in ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps")}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,102 @@
+"""Cross-fitting: representations in which no row was embedded by an aligner that saw its label."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.linalg import orthogonal_procrustes
+
+from infoser.corpus import UNLABELLED
+
+#: Rows that the rotations between aligners are fitted on, for each dimension of the representation.
+_ANCHORS_PER_DIMENSION = 8
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Which aligner sees which labels, and which rows it embeds.
+
+    Attributes:
+      labels: for each aligner, (N,) labels with −1 for every row whose label it must not see.
+      embedded_by: (N,) the aligner that embeds a training row; −1 for rows outside the training part, which all embed.
+      anchors: training rows whose label no aligner sees: the rotations are fitted on them.
+    """
+
+    labels: tuple[Int[np.ndarray, " rows"], ...]
+    embedded_by: Int[np.ndarray, " rows"]
+    anchors: Int[np.ndarray, " anchors"]
+
+
+def cross_fit(
+    train: Int[np.ndarray, " train"],
+    label: Int[np.ndarray, " rows"],
+    speaker: np.ndarray,
+    *,
+    parts: int,
+    dim: int,
+    seed: int,
+) -> CrossFit:
+    """Deals the training rows to `parts` aligners by speaker, so that a row is embedded as an unseen speaker's would be.
+
+    With fewer speakers than parts, rows are dealt singly. Where the training part has too few unlabelled rows to serve
+    as anchors, labelled ones drawn at random are made up to the number: no aligner sees their labels.
+
+    Args:
+      train: training rows.
+      label: (N,) labels; only those of `train` are read.
+      speaker: (N,) speakers.
+      parts: number of aligners.
+      dim: width of the representations.
+      seed: of the draw of anchors.
+    """
+    hidden = np.full(len(label), UNLABELLED, label.dtype)
+    hidden[train] = label[train]
+    anchors = train[hidden[train] < 0]
+    labelled = train[hidden[train] >= 0]
+    missing = min(_ANCHORS_PER_DIMENSION * dim - len(anchors), len(labelled) // 4)
+    if missing > 0:
+        withheld = np.random.default_rng(seed).choice(labelled, missing, replace=False)
+        anchors = np.sort(np.concatenate([anchors, withheld]))
+        hidden[withheld] = UNLABELLED
+    embedded_by = np.full(len(label), -1)
+    embedded_by[train] = _parts(speaker[train], hidden[train] >= 0, parts)
+    labels = tuple(np.where(embedded_by == part, UNLABELLED, hidden).astype(label.dtype) for part in range(parts))
+    return CrossFit(labels, embedded_by, anchors)
+
+
+def _parts(speaker: np.ndarray, labelled: np.ndarray, parts: int) -> np.ndarray:
+    """Part of each row: whole speakers, the largest first to the smallest part; single rows where speakers are few."""
+    names, inverse = np.unique(speaker, return_inverse=True)
+    if len(names) < parts:
+        return np.arange(len(speaker)) % parts
+    size = np.bincount(inverse, weights=labelled + 1e-6)
+    load, part = np.zeros(parts), np.zeros(len(names), int)
+    for name in np.argsort(-size, kind="stable"):
+        part[name] = int(np.argmin(load))
+        load[part[name]] += size[name]
+    return part[inverse]
+
+
+def combine(fit: CrossFit, embedded: list[Float[np.ndarray, "parts rows dim"]]) -> list[Float[np.ndarray, "rows dim"]]:
+    """One representation for each modality out of all aligners': mapped onto the first by a rotation of both modalities.
+
+    A training row takes its own aligner's, every other row the mean over aligners. The rotation is the orthogonal
+    Procrustes solution (doi 10.1007/BF02289451) over the anchors, which no aligner saw a label of.
+
+    Args:
+      fit: from `cross_fit`.
+      embedded: for each modality the representations of every row by every aligner.
+    """
+    parts = len(fit.labels)
+    anchors = np.concatenate([modality[:, fit.anchors] for modality in embedded], axis=1)
+    centre = anchors.mean(axis=1, keepdims=True)
+    combined = [np.zeros_like(modality[0]) for modality in embedded]
+    outside = fit.embedded_by < 0
+    for part in range(parts):
+        rotation, _ = orthogonal_procrustes(anchors[part] - centre[part], anchors[0] - centre[0])
+        own = fit.embedded_by == part
+        for modality, target in zip(embedded, combined, strict=True):
+            mapped = (modality[part] - centre[part]) @ rotation + centre[0]
+            target[own] = mapped[own]
+            target[outside] += mapped[outside] / parts
+    return combined

@@ -1,0 +1,133 @@
+"""What a stage may know of the corpus: the training rows of one fold, and statistics computed from them alone."""
+
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+
+@struct.dataclass
+class FoldView:
+    """Row numbers of one fold's training part, and the statistics that standardise its features.
+
+    Row tables are padded at the end to a common length, so that folds of different sizes stack; the counts say how many
+    entries are meant. Nothing here depends on the test part.
+
+    Attributes:
+      rows: every training row, with or without a label.
+      labelled_rows: training rows with a label, sorted by class.
+      class_start, class_count: where each class begins in `labelled_rows`, and how many rows it has.
+      source: which layer of stacked features (see `Features`) these rows are read from.
+      audio_mean, audio_scale, text_mean, text_scale: standardise features as (x − mean) · scale.
+    """
+
+    rows: Int[Array, " rows"]
+    row_count: Int[Array, ""]
+    labelled_rows: Int[Array, " labelled"]
+    class_start: Int[Array, " classes"]
+    class_count: Int[Array, " classes"]
+    source: Int[Array, ""]
+    audio_mean: Float[Array, " audio_dim"]
+    audio_scale: Float[Array, " audio_dim"]
+    text_mean: Float[Array, " text_dim"]
+    text_scale: Float[Array, " text_dim"]
+
+    @classmethod
+    def build(
+        cls,
+        rows: np.ndarray,
+        label: np.ndarray,
+        *,
+        n_classes: int,
+        audio: np.ndarray,
+        text: np.ndarray | None,
+        source: int = 0,
+        rows_padded: int,
+        labelled_padded: int,
+    ) -> Self:
+        """Builds the view of the training part `rows`.
+
+        Args:
+          rows: training rows.
+          label: (N,) labels of the whole corpus with −1 where the label must not be used; only `label[rows]` is read.
+          audio, text: (N, dim) features; only `rows` are read.
+          rows_padded, labelled_padded: lengths that the two row tables are padded to.
+        """
+        labelled = rows[label[rows] >= 0]
+        labelled = labelled[np.argsort(label[labelled], kind="stable")]
+        count = np.bincount(label[labelled], minlength=n_classes)
+        audio_mean, audio_scale = standardisation(audio[rows])
+        text_mean, text_scale = standardisation(text[rows]) if text is not None else (np.zeros(0), np.zeros(0))
+        return cls(
+            rows=_padded(rows, rows_padded),
+            row_count=np.int32(len(rows)),
+            labelled_rows=_padded(labelled, labelled_padded),
+            class_start=(np.cumsum(count) - count).astype(np.int32),
+            class_count=count.astype(np.int32),
+            source=np.int32(source),
+            audio_mean=np.float32(audio_mean),
+            audio_scale=np.float32(audio_scale),
+            text_mean=np.float32(text_mean),
+            text_scale=np.float32(text_scale),
+        )
+
+
+@struct.dataclass
+class Features:
+    """The corpus' features on the device, shared by all runs: a layer for each way in which they were made.
+
+    Encoder features have one layer; representations of aligners have one for each aligner.
+
+    Attributes:
+      audio: (layers, N, audio_dim).
+      text: (layers, N, text_dim), or None.
+      condition: (aligners, N, condition_dim), the text representation that a generator is conditioned on, or None.
+    """
+
+    audio: Float[Array, "layers rows audio_dim"]
+    text: Float[Array, "layers rows text_dim"] | None
+    condition: Float[Array, "aligners rows condition_dim"] | None = None
+
+    def read_audio(self, view: FoldView, rows: Int[Array, " batch"]) -> Float[Array, "batch audio_dim"]:
+        """Standardised audio features of `rows`."""
+        return (self.audio[view.source, rows] - view.audio_mean) * view.audio_scale
+
+    def read_text(self, view: FoldView, rows: Int[Array, " batch"]) -> Float[Array, "batch text_dim"] | None:
+        """Standardised text features of `rows`, or None without text."""
+        if self.text is None:
+            return None
+        return (self.text[view.source, rows] - view.text_mean) * view.text_scale
+
+
+def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and reciprocal standard deviation of each column; a constant column keeps scale 1.
+
+    Summed in float64, so that the order of millions of rows does not show.
+    """
+    mean = features.mean(axis=0, dtype=np.float64)
+    deviation = features.std(axis=0, dtype=np.float64)
+    constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1.0)
+    return mean, np.where(constant, 1.0, 1.0 / np.where(constant, 1.0, deviation))
+
+
+def draw_rows(key: jax.Array, view: FoldView, batch_size: int) -> Int[Array, " batch"]:
+    """Rows drawn uniformly, with replacement, from the whole training part."""
+    return view.rows[jax.random.randint(key, (batch_size,), 0, view.row_count)]
+
+
+def draw_class_balanced(key: jax.Array, view: FoldView, batch_size: int) -> tuple[Int[Array, " batch"], Int[Array, " batch"]]:
+    """Labelled rows, with replacement: a class uniformly from those that occur, then a row of it; and their labels."""
+    class_key, row_key = jax.random.split(key)
+    occurs = jnp.where(view.class_count > 0, 0.0, -jnp.inf)
+    label = jax.random.categorical(class_key, occurs, shape=(batch_size,))
+    within = jax.random.randint(row_key, (batch_size,), 0, view.class_count[label])
+    return view.labelled_rows[view.class_start[label] + within], label
+
+
+def _padded(rows: np.ndarray, length: int) -> np.ndarray:
+    padded = np.zeros(length, np.int32)
+    padded[: len(rows)] = rows
+    return padded

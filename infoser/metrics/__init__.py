@@ -1,0 +1,1 @@
+"""Metrics of classification, their intervals, and the score rows made of them."""

@@ -1,0 +1,55 @@
+"""The aligner: audio and text encoders into one representation space, class heads, and a critic for Î(h;t)."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from infoser.models.mlp import MLP
+
+
+class Aligned(NamedTuple):
+    """What the aligner makes of a batch: representations h (audio) and t (text; None without text), class logits."""
+
+    audio: Float[Array, "batch dim"]
+    text: Float[Array, "batch dim"] | None
+    logits: tuple[Float[Array, "batch classes"], ...]
+    scores: Float[Array, "batch batch"] | None
+
+
+class Aligner(nn.Module):
+    """E_a: audio → h and E_t: text → t, linear class heads on h, t and [h;t], and a bilinear critic f(h, t).
+
+    Attributes:
+      width: width of each encoder's hidden layer.
+      representation_dim: width of h and of t.
+      n_classes: number of emotions.
+    """
+
+    width: int
+    representation_dim: int
+    n_classes: int
+
+    @nn.compact
+    def __call__(
+        self,
+        audio: Float[Array, "batch audio_dim"],
+        text: Float[Array, "batch text_dim"] | None,
+        dropout: Float[Array, ""] | float = 0.0,
+        *,
+        train: bool = False,
+    ) -> Aligned:
+        def encode(name, features):
+            encoder = MLP((self.width,), self.representation_dim, name=name)
+            return nn.LayerNorm(name=f"{name}_norm")(encoder(features, dropout, train=train))
+
+        h = encode("audio_encoder", audio)
+        logits = (nn.Dense(self.n_classes, name="audio_head")(h),)
+        if text is None:
+            return Aligned(h, None, logits, None)
+        t = encode("text_encoder", text)
+        joint = nn.Dense(self.n_classes, name="joint_head")
+        logits += (nn.Dense(self.n_classes, name="text_head")(t), joint(jnp.concatenate([h, t], axis=-1)))
+        scores = nn.Dense(self.representation_dim, use_bias=False, name="critic")(h) @ t.T / self.representation_dim
+        return Aligned(h, t, logits, scores)

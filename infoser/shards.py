@@ -1,0 +1,242 @@
+"""A corpus on disk: TFDS folders of array_record shards, written from a `Corpus` and read back as one.
+
+TFDS and array_record are imported inside the functions, so that importing this module costs nothing.
+"""
+
+import hashlib
+import importlib.metadata
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import infoser
+from infoser.corpus import Corpus
+from infoser.errors import InfoserError
+
+FORMAT_VERSION = 1  # of what the features and the metadata mean; raise it when a reader of the old would misread the new
+SPLIT = "utterances"  # one TFDS split holds the whole corpus: folds are made from its columns, never from its files
+
+_CORPUS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+_FEATURES = ("audio", "text")
+_ANNOTATIONS = ("utterance_id", "speaker", "session", "dialogue", "split")
+_DESCRIPTIONS = ("dataset_info.json", "features.json", "metadata.json", "label.labels.txt")
+
+
+def list_corpora(data_dir: Path) -> list[str]:
+    """Names of the completely prepared corpora in `data_dir`, sorted; empty where the directory does not exist."""
+    data_dir = Path(data_dir)
+    if not data_dir.is_dir():
+        return []
+    return sorted(folder.name for folder in data_dir.iterdir() if any(map(_is_complete, _version_folders(folder))))
+
+
+def read_corpus(data_dir: Path, name: str) -> Corpus:
+    """Reads the highest version of corpus `name` from `data_dir`, in the row order of its source.
+
+    Returns:
+      The corpus; its `provenance` is what the shards say of their origin plus `shards_hash` (SHA-256 over the record
+      files and their descriptions) and `shards_path` (absolute).
+
+    Raises:
+      InfoserError: when the data directory or the corpus is missing, or the folder is incomplete, damaged or foreign.
+    """
+    folder = find_corpus(data_dir, name)
+    builder = _open_folder(folder, name)
+    features: Any = builder.info.features
+    try:
+        sources = builder.as_data_source()
+        rows = [row for split in builder.info.splits for row in sources[split].__getitems__(range(len(sources[split])))]
+    except MemoryError:
+        raise
+    except Exception as error:  # array_record, Riegeli and protobuf each raise types of their own for a bad byte
+        reason = str(error).strip().split("\n")[0].split(" (")[0] or type(error).__name__
+        raise InfoserError(f"a record file of corpus {name!r} is damaged ({reason}); {_again(folder)}") from error
+    arrays = {key: _decode([row[key] for row in rows], features[key]) for key in features if key != "columns"}
+    spec = features["columns"] if "columns" in features else {}
+    columns = {key: _decode([row["columns"][key] for row in rows], spec[key]) for key in spec}
+    provenance = dict(builder.info.metadata)
+    if provenance.get("utterance_ids_sha256") != utterance_ids_hash(arrays["utterance_id"]):
+        raise InfoserError(
+            f"corpus {name!r} in {folder}: its utterances are not the ones that were prepared, or stand in another "
+            f"order; {_again(folder)}"
+        )
+    provenance |= {"shards_hash": _shards_hash(folder, builder), "shards_path": str(folder.resolve())}
+    return Corpus(
+        name=name,
+        label=arrays.pop("label").astype(np.int32),
+        text=arrays.pop("text", None),
+        classes=tuple(features["label"].names),
+        columns=columns,
+        provenance=provenance,
+        **arrays,
+    )
+
+
+def read_provenance(data_dir: Path, name: str) -> Mapping[str, Any]:
+    """What the shards of corpus `name` say of their origin, without reading a record; raises as `read_corpus` does."""
+    return dict(_open_folder(find_corpus(data_dir, name), name).info.metadata)
+
+
+def find_corpus(data_dir: Path, name: str) -> Path:
+    """The version folder of corpus `name` in `data_dir`: the highest version there is; raises as `read_corpus` does."""
+    data_dir = Path(data_dir)
+    if not data_dir.is_dir():
+        state = "is not a directory" if data_dir.exists() else "does not exist"
+        raise InfoserError(f"data directory {data_dir} {state}; {_prepare_hint(data_dir, name)}")
+    versions = _version_folders(data_dir / name) if _CORPUS_NAME.fullmatch(name) else []
+    if versions:
+        if _is_complete(versions[-1]):
+            return versions[-1]
+        missing = [each for each in _DESCRIPTIONS if not (versions[-1] / each).is_file()]
+        raise InfoserError(f"corpus {name!r} is incomplete: {missing[0]} is missing; {_again(versions[-1])}")
+    there = list_corpora(data_dir)
+    listing = f"there are: {', '.join(there)}" if there else "the directory holds no corpus yet"
+    raise InfoserError(f"no corpus {name!r} in {data_dir} ({listing}); {_prepare_hint(data_dir, name)}")
+
+
+def check_corpus_name(name: str) -> None:
+    """Raises InfoserError unless `name` can name a corpus, and so a folder and its record files."""
+    if not _CORPUS_NAME.fullmatch(name):
+        raise InfoserError(f"{name!r} cannot name a corpus: use letters, digits, '_' and '-' only, and begin with a letter")
+
+
+def utterance_ids_hash(utterance_id: np.ndarray) -> str:
+    """SHA-256 of the (N,) utterance ids in their order: tells a reader that no row was lost or moved."""
+    return hashlib.sha256("\n".join(utterance_id.tolist()).encode()).hexdigest()
+
+
+def corpus_metadata(corpus: Corpus) -> dict[str, Any]:
+    """What is written beside the records: the corpus' provenance, its counts, and the versions that wrote it."""
+    counts = np.bincount(corpus.label[corpus.labelled], minlength=len(corpus.classes)).tolist()
+    return {
+        **{key: value for key, value in corpus.provenance.items() if not key.startswith("shards_")},
+        "format_version": FORMAT_VERSION,
+        "classes": list(corpus.classes),
+        "utterance_ids_sha256": utterance_ids_hash(corpus.utterance_id),
+        "counts": {
+            "utterances": len(corpus),
+            "labelled": int(corpus.labelled.sum()),
+            "classes": dict(zip(corpus.classes, counts, strict=True)),
+            "speakers": len(np.unique(corpus.speaker)),
+            "sessions": None if corpus.session is None else len(np.unique(corpus.session)),
+        },
+        "versions": {
+            "infoser": infoser.__version__,
+            "tensorflow_datasets": importlib.metadata.version("tensorflow-datasets"),
+            "numpy": np.__version__,
+        },
+    }
+
+
+def corpus_features(corpus: Corpus) -> Any:
+    """The TFDS features (a `FeaturesDict`) that hold every array of `corpus` exactly.
+
+    Columns are nested under `columns`, so that a column may bear the name of a field. Numbers are kept as raw bytes:
+    a plain TFDS tensor would squeeze float64 into float32 and widen every integer to 64 bits.
+    """
+    import tensorflow_datasets as tfds
+
+    def tensor(array: np.ndarray) -> Any:
+        if array.dtype.kind == "U":
+            return tfds.features.Tensor(shape=array.shape[1:], dtype=np.str_)
+        return tfds.features.Tensor(shape=array.shape[1:], dtype=array.dtype, encoding="bytes")
+
+    features = {key: tensor(array) for key, array in _fields(corpus).items()}
+    features["label"] = tfds.features.ClassLabel(names=list(corpus.classes))
+    if corpus.columns:
+        features["columns"] = {key: tensor(array) for key, array in corpus.columns.items()}
+    return tfds.features.FeaturesDict(features)
+
+
+def corpus_examples(corpus: Corpus) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields (row, example) of `corpus` in row order, as `corpus_features` describes them."""
+
+    def cell(array: np.ndarray, row: int) -> Any:
+        return array[row].tolist() if array.dtype.kind == "U" else array[row]
+
+    fields = _fields(corpus)
+    for row in range(len(corpus)):
+        example: dict[str, Any] = {key: cell(array, row) for key, array in fields.items()}
+        example["label"] = int(corpus.label[row])
+        if corpus.columns:
+            example["columns"] = {key: cell(array, row) for key, array in corpus.columns.items()}
+        yield row, example
+
+
+def _fields(corpus: Corpus) -> dict[str, np.ndarray]:
+    named = {key: getattr(corpus, key) for key in (*_ANNOTATIONS, *_FEATURES)}
+    return {key: array for key, array in named.items() if array is not None}
+
+
+def _version_folders(folder: Path) -> list[Path]:
+    """Version folders in `folder`, lowest first."""
+    if not folder.is_dir():
+        return []
+    versions = {each: _VERSION.fullmatch(each.name) for each in folder.iterdir() if each.is_dir()}
+    numbered = {each: tuple(map(int, match.groups())) for each, match in versions.items() if match}
+    return sorted(numbered, key=numbered.__getitem__)
+
+
+def _is_complete(folder: Path) -> bool:
+    return all((folder / each).is_file() for each in _DESCRIPTIONS)
+
+
+def _open_folder(folder: Path, name: str) -> Any:
+    """The TFDS builder of a complete version folder, once its descriptions and record files are known to be there."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(folder)
+        records = _record_files(builder)
+        metadata = builder.info.metadata or {}
+        features: Any = builder.info.features
+        labels = features["label"].names if "format_version" in metadata else []
+    except Exception as error:  # json, protobuf and TFDS each raise types of their own for a bad description
+        raise InfoserError(f"the descriptions of corpus {name!r} are damaged; {_again(folder)}") from error
+    if metadata.get("format_version") != FORMAT_VERSION:
+        written = metadata.get("format_version")
+        origin = "by something other than infoser" if written is None else f"in format {written}"
+        raise InfoserError(
+            f"corpus {name!r} was written {origin}, and this infoser reads format {FORMAT_VERSION}; {_again(folder)}"
+        )
+    if list(labels) != metadata.get("classes"):  # TFDS keeps them in a text file, where a lost line would rename classes
+        raise InfoserError(f"the class names of corpus {name!r} are damaged; {_again(folder)}")
+    missing = [path.name for path in records if not path.is_file()]
+    if missing or not records:
+        what = f"{missing[0]} is missing" if missing else "it has no record files"
+        raise InfoserError(f"corpus {name!r} is incomplete: {what}; {_again(folder)}")
+    return builder
+
+
+def _record_files(builder: Any) -> list[Path]:
+    return [Path(path) for split in builder.info.splits.values() for path in split.filepaths]
+
+
+def _shards_hash(folder: Path, builder: Any) -> str:
+    total = hashlib.sha256()
+    for path in sorted([*_record_files(builder), *(folder / each for each in _DESCRIPTIONS)]):
+        with path.open("rb") as file:
+            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _decode(values: list[Any], feature: Any) -> np.ndarray:
+    """One array from the decoded values of one feature in all rows."""
+    dtype = np.dtype(feature.np_dtype)
+    if dtype.kind in "OSU":
+        return np.char.decode(np.array(values, dtype="S"), "utf-8")
+    return np.stack(values) if feature.shape else np.array(values, dtype=dtype)
+
+
+def _again(folder: Path) -> str:
+    return f"prepare it again with datasets/prepare.py and --overwrite (data directory {folder.parents[1]})"
+
+
+def _prepare_hint(data_dir: Path, name: str) -> str:
+    if name == "demo":
+        return f"prepare it: python datasets/prepare.py demo --data-dir {data_dir}"
+    return f"prepare it: python datasets/prepare.py arrays --source FILE.npz --name {name} --data-dir {data_dir}"

@@ -1,0 +1,141 @@
+"""Stage 3, classify: the same head for every variant, on real and generated rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from infoser.fold_view import Features, FoldView, draw_class_balanced
+from infoser.models.classifier import Classifier
+from infoser.stages.schedule import adamw
+
+MODALITIES = ("audio", "text", "both")
+
+
+@struct.dataclass
+class GeneratedRows:
+    """A pool of generated rows, standardised like the real ones; padded at the end, `count` says how many are meant."""
+
+    features: Float[Array, "pool dim"]
+    label: Int[Array, " pool"]
+    count: Int[Array, ""]
+
+
+@struct.dataclass
+class ClassifyRun:
+    """What differs between runs: the fold's rows, the generated rows, and numbers.
+
+    Attributes:
+      view: the fold's training rows.
+      generated: the pool that generated rows are drawn from.
+      test_rows: rows to predict; padded.
+      numbers: learning_rate, weight_decay, dropout, input_dropout, label_smoothing, ema_decay, and real_weight and
+        generated_weight, the shares of real and generated rows in the loss.
+    """
+
+    view: FoldView
+    generated: GeneratedRows
+    test_rows: Int[Array, " test"]
+    numbers: dict[str, Float[Array, ""]]
+
+
+@struct.dataclass
+class ClassifyState:
+    """Parameters, their moving average (which predicts) and the optimiser's state."""
+
+    params: Any
+    average: Any
+    optimizer: optax.OptState
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Cross-entropy on class-balanced real rows, and on as many generated ones, in the shares that the numbers say.
+
+    Every variant draws the same real batches and takes the same steps; a variant without generated rows gives them
+    weight 0.
+
+    Attributes:
+      modality: which features the head reads: audio, text, or both side by side.
+    """
+
+    n_classes: int
+    modality: str
+    width: int
+    batch_size: int
+    steps: int
+    name: str = "classify"
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the loss terms in the order of their computation."""
+        return ("real", "generated", "total")
+
+    @property
+    def _model(self) -> Classifier:
+        return Classifier(self.width, self.n_classes)
+
+    def read(self, shared: Features, view: FoldView, rows: Int[Array, " batch"]) -> Float[Array, "batch dim"]:
+        """The features of `rows` that this head reads, standardised."""
+        parts = {"audio": shared.read_audio(view, rows), "text": shared.read_text(view, rows)}
+        chosen = MODALITIES[:2] if self.modality == "both" else (self.modality,)
+        return jnp.concatenate([parts[part] for part in chosen], axis=-1)
+
+    def init(self, shared: Features, run: ClassifyRun, key: jax.Array) -> ClassifyState:
+        """Fresh parameters: the same for all variants of a fold and seed."""
+        params = self._model.init(key, self.read(shared, run.view, jnp.zeros(1, jnp.int32)))
+        return ClassifyState(params, jax.tree.map(jnp.array, params), adamw(0.0, 0.0).init(params))
+
+    def train_step(
+        self, state: ClassifyState, shared: Features, run: ClassifyRun, key: jax.Array, progress: Float[Array, ""]
+    ) -> tuple[ClassifyState, dict[str, Float[Array, ""]]]:
+        """One step of AdamW, and of the moving average."""
+        real_key, generated_key, dropout_key = jax.random.split(key, 3)
+        numbers, pool = run.numbers, run.generated
+        rows, label = draw_class_balanced(real_key, run.view, self.batch_size)
+        drawn = jax.random.randint(generated_key, (self.batch_size,), 0, jnp.maximum(pool.count, 1))
+        batches = {
+            "real": (self.read(shared, run.view, rows), label),
+            "generated": (pool.features[drawn], pool.label[drawn]),
+        }
+
+        def loss(params: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+            terms, total = {}, jnp.zeros(())
+            for salt, (name, (features, label)) in enumerate(batches.items()):
+                logits: Any = self._model.apply(
+                    params,
+                    features,
+                    numbers["dropout"],
+                    numbers["input_dropout"],
+                    train=True,
+                    rngs={"dropout": jax.random.fold_in(dropout_key, salt)},
+                )
+                target = optax.smooth_labels(jax.nn.one_hot(label, self.n_classes), numbers["label_smoothing"])
+                terms[name] = optax.softmax_cross_entropy(logits, target).mean()
+                total += numbers[f"{name}_weight"] * terms[name]
+            total /= numbers["real_weight"] + numbers["generated_weight"]
+            return total, terms | {"total": total}
+
+        gradients, terms = jax.grad(loss, has_aux=True)(state.params)
+        updates, optimizer = adamw(numbers["learning_rate"], numbers["weight_decay"], progress).update(
+            gradients, state.optimizer, state.params
+        )
+        params = optax.apply_updates(state.params, updates)
+        average = optax.incremental_update(params, state.average, 1.0 - numbers["ema_decay"])
+        return ClassifyState(params, average, optimizer), terms
+
+    def outputs(self, state: ClassifyState, shared: Features, run: ClassifyRun, key: jax.Array) -> Float[Array, "test classes"]:
+        """ln p(c | features) of the run's test rows."""
+        return self.log_probabilities_of(state, shared, self.read(shared, run.view, run.test_rows), key)
+
+    def log_probabilities_of(
+        self, state: ClassifyState, shared: Features, features: Float[Array, "batch dim"], key: jax.Array
+    ) -> Float[Array, "batch classes"]:
+        """ln p(c | features) by the moving average of the head, for any standardised features."""
+        return jax.nn.log_softmax(self._model.apply(state.average, features))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,30 @@
+"""The optimisers' shared setting: Adam with rates that may be traced numbers, and a cosine decay."""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+
+def adamw(
+    learning_rate: Float[Array, ""] | float,
+    weight_decay: Float[Array, ""] | float,
+    progress: Float[Array, ""] | float = 0.0,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+) -> optax.GradientTransformation:
+    """AdamW (arXiv 1711.05101) whose learning rate falls to 0 by a half cosine over `progress` in [0, 1].
+
+    Its state does not depend on the numbers, so the transformation may be built anew in every traced step.
+    """
+    rate = learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+    return optax.chain(
+        optax.scale_by_adam(b1=b1, b2=b2),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def adam(learning_rate: Float[Array, ""] | float, *, b1: float, b2: float) -> optax.GradientTransformation:
+    """Adam (arXiv 1412.6980) at a constant rate, for adversarial games, which have no end to decay to."""
+    return optax.chain(optax.scale_by_adam(b1=b1, b2=b2), optax.scale_by_learning_rate(learning_rate))

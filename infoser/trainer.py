@@ -1,0 +1,228 @@
+"""The training loop: resume, then chunks of compiled steps, metrics, checkpoints and progress, until the last step."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from infoser import parallel
+from infoser.checkpoints import Checkpoints, as_host_arrays
+from infoser.errors import InfoserError
+from infoser.progress import Progress
+
+
+class Stopped(InfoserError):
+    """A signal ended training after its state was saved.
+
+    Attributes:
+      status: the exit status that the signal calls for.
+    """
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class RunName:
+    """What tells one run from the others of its group."""
+
+    fold: str
+    seed: int
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.fold, f"seed{self.seed}", self.variant) if part)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one structure, which train as one program.
+
+    Attributes:
+      name: the group's folder below the run folder; also shown.
+      stage: the structure.
+      names: the runs, in the order of axis 0 of `runs`.
+      shared: arrays common to all runs, on the devices already.
+      runs: this group's run arrays, stacked on axis 0, on the host.
+      trained_on: for each fold, the sorted hashes of the ids of the utterances it trains on.
+    """
+
+    name: str
+    stage: Any
+    names: Sequence[RunName]
+    shared: Any
+    runs: Any
+    trained_on: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained group: its states and its inputs, spread over the devices, ready for `outputs`."""
+
+    group: Group
+    state: Any
+    runs: Any
+    keys: jax.Array
+
+    def outputs(self, function: str, *static: int, runs: Any = None) -> Any:
+        """`stage.<function>` for every run, as host arrays with the runs on axis 0.
+
+        Args:
+          function: a method that takes state, shared arrays, run arrays, key, and the `static` sizes.
+          runs: other run arrays than those trained on, stacked on axis 0.
+        """
+        group = self.group
+        inputs = self.runs if runs is None else parallel.spread(runs)
+        result = parallel.run_outputs(group.stage, function, self.state, group.shared, inputs, self.keys, *static)
+        return parallel.gather(result, len(group.names))
+
+
+class Trainer:
+    """Trains groups below one run folder, each from its newest checkpoint.
+
+    Args:
+      run_dir: the run folder.
+      chunk_steps: steps in a compiled call; does not change results.
+      checkpoint_every_s: seconds between checkpoints.
+      restore_only: train nothing; a group that is not complete is an error (evaluation).
+    """
+
+    def __init__(self, run_dir: Path, *, chunk_steps: int, checkpoint_every_s: float, restore_only: bool = False):
+        self._run_dir = run_dir
+        self._chunk_steps = chunk_steps
+        self._checkpoint_every_s = checkpoint_every_s
+        self._restore_only = restore_only
+        self.trained_s = 0.0
+
+    def train(self, group: Group) -> Trained:
+        """Trains what is left of this group's steps.
+
+        Raises:
+          InfoserError: if a loss term is not finite, or a checkpoint is damaged or missing.
+          Stopped: after a signal.
+        """
+        stage, folder = group.stage, self._run_dir / group.name
+        checkpoints = Checkpoints(folder)
+        runs = parallel.spread(group.runs)
+        keys = parallel.spread(parallel.run_keys([n.seed for n in group.names], [n.fold for n in group.names]))
+        state = parallel.init_runs(stage, group.shared, runs, keys)
+        restored = checkpoints.restore(self._contents(group, state))
+        done = 0
+        if restored is not None:
+            done = restored.step
+            state = parallel.spread(restored.state["state"])
+            if not all(np.array_equal(restored.state["trained_on"][f], ids) for f, ids in group.trained_on.items()):
+                raise InfoserError(f"{folder} was trained on other utterances than the corpus has now; use another --run-dir")
+        if self._restore_only and done < stage.steps:
+            raise InfoserError(
+                f"{folder} has {done} of {stage.steps} training steps; run the training command again to finish it"
+            )
+        if done < stage.steps:
+            state = self._loop(group, checkpoints, state, runs, keys, done)
+        return Trained(group, state, runs, keys)
+
+    def _loop(self, group: Group, checkpoints: Checkpoints, state: Any, runs: Any, keys: Any, done: int) -> Any:
+        stage, start = group.stage, time.monotonic()
+        length = -(-stage.steps // -(-stage.steps // self._chunk_steps))  # equal chunks of at most chunk_steps
+        metrics = Metrics(self._run_dir / group.name / "metrics.jsonl", group, done)
+        saved_at = start
+        what = f"{group.name} × {len(group.names)} runs"
+        with signals_held() as received, Progress(what, stage.steps, unit="steps", done=done) as progress:
+            while done < stage.steps:
+                state, means, first_bad = parallel.train_chunk(stage, length, state, group.shared, runs, keys, done)
+                means, first_bad = parallel.gather((means, first_bad), len(group.names))
+                _refuse_not_finite(group, first_bad)
+                done = min(done + length, stage.steps)
+                metrics.write(done, means)
+                progress.update(done)
+                due = time.monotonic() - saved_at >= self._checkpoint_every_s
+                if done == stage.steps or received or due:
+                    checkpoints.save(done, self._contents(group, state))
+                    saved_at = time.monotonic()
+                if received and done < stage.steps:
+                    name = signal.Signals(received[0]).name
+                    raise Stopped(
+                        f"stopped by {name} in {group.name} after step {done} of {stage.steps}, which is saved; "
+                        "run the same command again to go on",
+                        128 + received[0],
+                    )
+        self.trained_s += time.monotonic() - start
+        if received:
+            raise Stopped(
+                f"stopped by {signal.Signals(received[0]).name} after {group.name} was finished and saved; "
+                "run the same command again to go on",
+                128 + received[0],
+            )
+        return state
+
+    def _contents(self, group: Group, state: Any) -> dict[str, Any]:
+        gathered = parallel.gather(state, len(group.names))
+        return as_host_arrays({"state": gathered, "trained_on": dict(group.trained_on)})
+
+
+class Metrics:
+    """The loss terms of every run, as JSON lines: one for each chunk and run, with the means over the chunk.
+
+    Args:
+      path: the file; lines of steps after `done` (which a killed process wrote and then lost) are dropped.
+    """
+
+    def __init__(self, path: Path, group: Group, done: int):
+        self._path, self._group = path, group
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    if json.loads(line)["step"] <= done:
+                        kept.append(line + "\n")
+                except (ValueError, KeyError):
+                    continue  # the half-written last line of a killed process
+        path.write_text("".join(kept))
+
+    def write(self, step: int, means: Mapping[str, np.ndarray]) -> None:
+        """Appends one line for each run."""
+        with self._path.open("a") as file:
+            for number, name in enumerate(self._group.names):
+                terms = {term: float(means[term][number]) for term in self._group.stage.terms}
+                file.write(json.dumps({"step": step, "run": str(name), **terms}) + "\n")
+
+
+def _refuse_not_finite(group: Group, first_bad: Mapping[str, np.ndarray]) -> None:
+    terms = group.stage.terms
+    steps = np.stack([first_bad[term] for term in terms])  # (terms, runs)
+    if (steps == parallel.NEVER).all():
+        return
+    run = int(np.argmin(steps.min(axis=0)))
+    first = int(np.argmin(steps[:, run]))  # of those that went in the same step, the one that is computed first
+    raise InfoserError(
+        f"{group.name}, run {group.names[run]}: the loss term {terms[first]!r} is not finite at step {steps[first, run]}; "
+        "lower this stage's learning rate or the term's weight (the last checkpoint before it is kept)"
+    )
+
+
+@contextmanager
+def signals_held() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT instead of dying of them; outside the main thread nothing is held."""
+    received: list[int] = []
+    previous = {}
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous[number] = signal.signal(number, lambda number, _: received.append(number))
+    except ValueError:  # signals belong to the main thread
+        pass
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
