@@ -40,7 +40,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, keep: int = 2):
-        self.folder = folder
+        self.folder = folder.absolute()  # Orbax takes absolute paths only
         self._keep = keep
 
     def save(self, step: int, state: Any) -> None:
@@ -132,7 +132,7 @@ def _first_line(error: Exception) -> str:
 def _orbax() -> Any:
     from orbax.checkpoint import v1 as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax reports every save; errors are raised besides
     return ocp
 
 

@@ -30,7 +30,7 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str] 
         sys.stdout.flush()  # so that a closed pipe shows here, and not in the interpreter's last moments
     except InfoserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

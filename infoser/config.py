@@ -8,12 +8,14 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
+from infoser.commandline import refuse_repeated_flags
 from infoser.errors import InfoserError
 
 Variant = Literal["none", "noise", "cgan", "infogan", "infogan-notext"]
@@ -125,17 +127,17 @@ class ClassifyConfig:
 
     width: int = 256
     """Width of the hidden layer."""
-    steps: int = 600
+    steps: int = 400
     """Training steps."""
     batch_size: int = 128
     """Real utterances in a batch, drawn class-balanced; as many generated rows come along, at their weight."""
-    learning_rate: float = number(1e-3, low_open=True)
+    learning_rate: float = number(2e-3, low_open=True)
     """AdamW's learning rate at the start; it falls to 0 by a half cosine."""
-    weight_decay: float = number(1e-2)
+    weight_decay: float = number(1.0)
     """AdamW's decoupled weight decay."""
     dropout: float = share(0.5)
     """Dropout rate after the hidden layer."""
-    input_dropout: float = share(0.2)
+    input_dropout: float = share(0.1)
     """Dropout rate on the features."""
     label_smoothing: float = share(0.0)
     """Share of the target spread evenly over the classes."""
@@ -199,13 +201,14 @@ PRESETS: dict[str, tuple[str, Config]] = {
 }
 
 
-def parse(argv: list[str]) -> Config:
+def parse(argv: Sequence[str]) -> Config:
     """The configuration that a command line asks for.
 
     Raises:
       InfoserError: from `validate`.
       SystemExit: from the parser, which has then said what is wrong.
     """
+    refuse_repeated_flags(argv)
     config = tyro.extras.overridable_config_cli(PRESETS, args=argv, prog="train.py")
     validate(config)
     return config
@@ -280,15 +283,15 @@ def from_json(values: dict[str, Any]) -> Config:
       InfoserError: if a setting is missing or unknown, as in a run folder of another version.
     """
     try:
-        nested = {
+        nested: Any = {
             "data": Data(**values["data"]),
             "align": AlignConfig(**values["align"]),
             "generate": GenerateConfig(**values["generate"]),
             "augment": AugmentConfig(**values["augment"]),
             "classify": ClassifyConfig(**values["classify"]),
         }
-        lists = {key: tuple(values[key]) for key in ("variants", "aligned_variants", "seeds", "folds")}
-        paths = {key: Path(values[key]) for key in ("data_dir", "run_dir")}
+        lists: Any = {key: tuple(values[key]) for key in ("variants", "aligned_variants", "seeds", "folds")}
+        paths: Any = {key: Path(values[key]) for key in ("data_dir", "run_dir")}
         return Config(**(values | nested | lists | paths))
     except (KeyError, TypeError) as error:
         raise InfoserError(f"this configuration is not one of this version of infoser: {error}") from error

@@ -54,7 +54,7 @@ class Corpus:
         if out_of_range.any():
             row = int(np.argmax(out_of_range))
             raise InfoserError(
-                f"corpus {self.name!r}: label {self.label[row]} of utterance {self.utterance_id[row]!r} (row {row}) "
+                f"corpus {self.name!r}: label {self.label[row]} of utterance {str(self.utterance_id[row])!r} (row {row}) "
                 f"is not one of the {len(self.classes)} classes"
             )
 

@@ -3,3 +3,6 @@
 
 class InfoserError(Exception):
     """A mistake that the user can mend; the message says what is wrong, where, and what to do."""
+
+    #: The exit status of a command that ends with it.
+    status = 2

@@ -1,6 +1,6 @@
 """What a stage may know of the corpus: the training rows of one fold, and statistics computed from them alone."""
 
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -63,15 +63,15 @@ class FoldView:
         text_mean, text_scale = standardisation(text[rows]) if text is not None else (np.zeros(0), np.zeros(0))
         return cls(
             rows=_padded(rows, rows_padded),
-            row_count=np.int32(len(rows)),
+            row_count=_host(len(rows), np.int32),
             labelled_rows=_padded(labelled, labelled_padded),
-            class_start=(np.cumsum(count) - count).astype(np.int32),
-            class_count=count.astype(np.int32),
-            source=np.int32(source),
-            audio_mean=np.float32(audio_mean),
-            audio_scale=np.float32(audio_scale),
-            text_mean=np.float32(text_mean),
-            text_scale=np.float32(text_scale),
+            class_start=_host(np.cumsum(count) - count, np.int32),
+            class_count=_host(count, np.int32),
+            source=_host(source, np.int32),
+            audio_mean=_host(audio_mean, np.float32),
+            audio_scale=_host(audio_scale, np.float32),
+            text_mean=_host(text_mean, np.float32),
+            text_scale=_host(text_scale, np.float32),
         )
 
 
@@ -127,7 +127,12 @@ def draw_class_balanced(key: jax.Array, view: FoldView, batch_size: int) -> tupl
     return view.labelled_rows[view.class_start[label] + within], label
 
 
-def _padded(rows: np.ndarray, length: int) -> np.ndarray:
+def _host(value: Any, dtype: Any) -> Any:
+    # Views are made on the host and moved to the devices as a stack of runs.
+    return np.asarray(value, dtype)
+
+
+def _padded(rows: np.ndarray, length: int) -> Any:
     padded = np.zeros(length, np.int32)
     padded[: len(rows)] = rows
     return padded

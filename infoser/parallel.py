@@ -9,6 +9,7 @@ run's numbers then do not depend on its company at all.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -63,7 +64,8 @@ def use_all_cores(cores: int) -> None:
 
     Small steps keep a single core busy; XLA's own threads help only with large products.
     """
-    if cores > 1 and not jax.config.jax_num_cpu_devices > 1:
+    config: Any = jax.config  # its options are attributes that type checkers can't see
+    if cores > 1 and config.jax_num_cpu_devices <= 1:
         jax.config.update("jax_num_cpu_devices", cores)
 
 
@@ -75,6 +77,11 @@ def device_count() -> int:
 def device_kind() -> str:
     """The devices in words, for provenance."""
     return f"{jax.local_device_count()} × {jax.local_devices()[0].device_kind}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that numbers depend on."""
+    return {package: importlib.metadata.version(package) for package in ("jax", "jaxlib", "flax", "optax", "numpy")}
 
 
 def spread(tree: Any) -> Any:

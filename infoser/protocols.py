@@ -177,7 +177,7 @@ def _leave_one_out_folds(
 
 
 def _dev_candidates(
-    corpus: Corpus, codes: Mapping[str, np.ndarray], column: str, unit: int, near: np.ndarray, keep_partner: bool
+    corpus: Corpus, codes: Mapping[str, np.ndarray], column: str, unit: int | np.integer, near: np.ndarray, keep_partner: bool
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The dev parts to try for a held-out session or speaker, best first: what it is, and its (N,) mask."""
     held_out = codes[column] == unit

@@ -12,11 +12,12 @@ import numpy as np
 
 from infoser import augmenters, parallel
 from infoser.augmenters import AugmentedRows
-from infoser.config import GENERATORS, Config, Variant, numbers
+from infoser.config import GENERATORS, Config, numbers
 from infoser.corpus import UNLABELLED, Corpus
 from infoser.cross_fitting import combine, cross_fit
 from infoser.fold_view import Features, FoldView, standardisation
 from infoser.leakage import Fold
+from infoser.metrics.generation import audio_text_information_given_class
 from infoser.stages.align import Align, AlignRun
 from infoser.stages.classify import MODALITIES, Classify, ClassifyRun, GeneratedRows
 from infoser.stages.generate import Generate, GenerateRun
@@ -39,13 +40,13 @@ class HeadOutputs:
     """What one head says of its fold's test rows.
 
     Attributes:
-      variant: the variant it was trained for; `probe` says that it saw the variant's generated rows only.
+      variant: what it was trained for; `probe` says that it saw the variant's generated rows only.
       log_probability: (test rows, classes) float32.
       held_out: for a probe, (log probabilities, labels) of generated rows that it did not train on.
     """
 
     unit: Unit
-    variant: Variant
+    variant: str
     modality: str
     probe: bool
     log_probability: np.ndarray
@@ -75,8 +76,11 @@ class SpaceRuns:
         self._n_classes = len(corpus.classes)
         self._has_text = corpus.text is not None
         self._rows_padded = max(len(fold.train) for fold in folds)
+        self._test_padded = max(len(fold.test) for fold in folds)
         self._labelled_padded = max(int(corpus.labelled[fold.train].sum()) for fold in folds)
         self.notes: list[str] = []
+        #: For each fold and seed the estimate of I(audio; text | class) on the test part, where an aligner was trained.
+        self.alignment: list[float] = []
 
     def run(self) -> list[HeadOutputs]:
         """Trains or restores every stage and returns what the heads say."""
@@ -103,6 +107,11 @@ class SpaceRuns:
         ]
         trained = self._train("align", self._align_stage(label_free=True), self.units, runs, plain)
         _, text = trained.outputs("outputs")
+        test = np.stack([_filled(unit.fold.test, self._test_padded) for unit in self.units])
+        critic = trained.outputs("critic_scores", runs=(trained.group.runs, test))
+        for unit, scores in zip(self.units, critic, strict=True):
+            n = len(unit.fold.test)
+            self.alignment.append(audio_text_information_given_class(scores[:n, :n], corpus.label[unit.fold.test]))
         condition = [_standardised(text[i], unit.fold.train) for i, unit in enumerate(self.units)]
         return plain.replace(condition=parallel.replicate(np.stack(condition))), views, True
 
@@ -161,7 +170,7 @@ class SpaceRuns:
 
     def _pools(
         self, features: Features, views: list[FoldView], has_condition: bool
-    ) -> tuple[dict[tuple[int, Variant], AugmentedRows], dict[tuple[int, Variant], AugmentedRows]]:
+    ) -> tuple[dict[tuple[int, str], AugmentedRows], dict[tuple[int, str], AugmentedRows]]:
         """For each unit (by number) and variant that adds rows: the rows to train on, and rows held out."""
         config = self.config
         real = [self._real_rows(features, view) for view in views]
@@ -171,10 +180,10 @@ class SpaceRuns:
             self.notes.append(
                 f"generated rows are limited to {config.generate.pool_limit:,} of {max(wanted):,} (--generate.pool-limit)"
             )
-        pools: dict[tuple[int, Variant], AugmentedRows] = {}
-        held_out: dict[tuple[int, Variant], AugmentedRows] = {}
+        pools: dict[tuple[int, str], AugmentedRows] = {}
+        held_out: dict[tuple[int, str], AugmentedRows] = {}
 
-        def keep(number: int, variant: Variant, rows: AugmentedRows) -> None:
+        def keep(number: int, variant: str, rows: AugmentedRows) -> None:
             pools[number, variant] = _slice(rows, slice(0, sizes[number]))
             held_out[number, variant] = _slice(rows, slice(len(rows.label) - HELD_OUT, None))
 
@@ -190,7 +199,7 @@ class SpaceRuns:
         return pools, held_out
 
     def _generate(
-        self, with_text: bool, variants: list[Variant], features: Features, views: list[FoldView], size: int, keep: Any
+        self, with_text: bool, variants: list[str], features: Features, views: list[FoldView], size: int, keep: Any
     ) -> None:
         config = self.config.generate
         stage = Generate(
@@ -205,7 +214,7 @@ class SpaceRuns:
         without_information = settings | {"class_mi_weight": 0.0, "text_mi_weight": 0.0}
         members = [(number, variant) for number in range(len(self.units)) for variant in variants]
         runs = [
-            GenerateRun(views[number], np.int32(number), _as_numbers(without_information if variant == "cgan" else settings))
+            GenerateRun(views[number], _count(number), _as_numbers(without_information if variant == "cgan" else settings))
             for number, variant in members
         ]
         trained = self._train(
@@ -241,8 +250,8 @@ class SpaceRuns:
         modality: str,
         features: Features,
         views: list[FoldView],
-        pools: dict[tuple[int, Variant], AugmentedRows],
-        held_out: dict[tuple[int, Variant], AugmentedRows],
+        pools: dict[tuple[int, str], AugmentedRows],
+        held_out: dict[tuple[int, str], AugmentedRows],
     ) -> list[HeadOutputs]:
         config = self.config.classify
         stage = Classify(
@@ -259,8 +268,7 @@ class SpaceRuns:
         padded = max([len(rows.label) for rows in pools.values()], default=1)
         width = {"audio": features.audio.shape[-1], "text": 0 if features.text is None else features.text.shape[-1]}
         dim = width["audio"] + width["text"] if modality == "both" else width[modality]
-        empty = GeneratedRows(np.zeros((padded, dim), np.float32), np.zeros(padded, np.int32), np.int32(0))
-        test_padded = max(len(unit.fold.test) for unit in self.units)
+        empty = GeneratedRows(_zeros(padded, dim, dtype=np.float32), _zeros(padded), _count(0))
         share = self.config.generate.ratio * self.config.generate.row_weight
         runs, blank = [], _generated(empty, modality, None, padded)
         for i, variant, probe in members:
@@ -273,7 +281,7 @@ class SpaceRuns:
                 ClassifyRun(
                     view=views[i],
                     generated=_generated(empty, modality, pool, padded) if pool is not None else blank,
-                    test_rows=np.resize(self.units[i].fold.test, test_padded).astype(np.int32),
+                    test_rows=_filled(self.units[i].fold.test, self._test_padded),
                     numbers=_as_numbers(numbers(config) | weights),
                 )
             )
@@ -302,8 +310,8 @@ class SpaceRuns:
     def _probe(
         self,
         trained: Trained,
-        members: list[tuple[int, Variant, bool]],
-        held_out: dict[tuple[int, Variant], AugmentedRows],
+        members: list[tuple[int, str, bool]],
+        held_out: dict[tuple[int, str], AugmentedRows],
     ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """For each probe, its log probabilities of the generated rows held out from it, and their labels."""
         if not held_out:
@@ -372,8 +380,19 @@ def _generated(empty: GeneratedRows, modality: str, pool: AugmentedRows | None, 
     if pool is None:
         return empty
     parts = [pool.audio, pool.text] if modality == "both" else [getattr(pool, modality)]
-    features = np.zeros_like(empty.features)
+    features, label = _zeros(padded, empty.features.shape[1], dtype=np.float32), _zeros(padded)
     features[: len(pool.label)] = np.concatenate(parts, axis=-1)
-    label = np.zeros(padded, np.int32)
     label[: len(pool.label)] = pool.label
-    return GeneratedRows(features, label, np.int32(len(pool.label)))
+    return GeneratedRows(features, label, _count(len(pool.label)))
+
+
+def _zeros(*shape: int, dtype: Any = np.int32) -> Any:
+    return np.zeros(shape, dtype)
+
+
+def _count(value: int) -> Any:
+    return np.int32(value)
+
+
+def _filled(rows: np.ndarray, length: int) -> Any:
+    return np.resize(rows, length).astype(np.int32)  # repeats rows to fill; what they give is cut off again

@@ -5,10 +5,11 @@ A class that is absent from the truth has no recall and takes no part in an aver
 
 import numpy as np
 from jaxtyping import Float, Int, Num
+from numpy.typing import ArrayLike
 
 
 def confusion_matrix(
-    label: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], n_classes: int
+    label: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n_predicted"], n_classes: int
 ) -> Int[np.ndarray, "classes classes"]:
     """Counts of (true class, predicted class): (C, C) int64, a row for each true class.
 
@@ -50,7 +51,7 @@ def _correct(confusion: np.ndarray) -> np.ndarray:
     return np.diagonal(confusion, axis1=-2, axis2=-1)
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
     """numerator / denominator in float64, NaN where the denominator is zero."""
     empty = np.full(np.shape(denominator), np.nan)
     return np.divide(numerator, denominator, out=empty, where=np.asarray(denominator) > 0)

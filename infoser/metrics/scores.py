@@ -38,7 +38,7 @@ class Predictions:
     seed: int
     fold: str
     rows: Int[np.ndarray, " n"]
-    predicted: Int[np.ndarray, " n"]
+    predicted: Int[np.ndarray, " n_predicted"]
 
 
 @dataclass(frozen=True)

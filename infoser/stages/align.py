@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_rows
 from infoser.losses import cross_modal, mutual_information
+from infoser.models import apply
 from infoser.models.aligner import Aligned, Aligner
 from infoser.stages.schedule import adamw
 
@@ -86,20 +87,20 @@ class Align:
         pair_key, label_key, dropout_key = jax.random.split(key, 3)
         numbers = run.numbers
 
-        def apply(params: Any, rows: Any, salt: int) -> Aligned:
+        def align(params: Any, rows: Any, salt: int) -> Aligned:
             rngs = {"dropout": jax.random.fold_in(dropout_key, salt)}
-            return self._model.apply(params, *self._read(shared, run.view, rows), numbers["dropout"], train=True, rngs=rngs)  # pyright: ignore[reportReturnType]
+            return apply(self._model, params, *self._read(shared, run.view, rows), numbers["dropout"], train=True, rngs=rngs)
 
         def loss(params: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
             total, terms = jnp.zeros(()), {}
             if not self.label_free:
                 rows, label = draw_class_balanced(label_key, run.view, self.batch_size)
-                logits = apply(params, rows, 0).logits
+                logits = align(params, rows, 0).logits
                 losses = [optax.softmax_cross_entropy_with_integer_labels(head, label).mean() for head in logits]
                 terms["class"] = sum(losses, jnp.zeros(()))
                 total += numbers["class_weight"] * terms["class"]
             if self.has_text:
-                pairs = apply(params, draw_rows(pair_key, run.view, self.batch_size), 1)
+                pairs = align(params, draw_rows(pair_key, run.view, self.batch_size), 1)
                 assert pairs.text is not None and pairs.scores is not None
                 contrastive = cross_modal.symmetric_contrastive(pairs.audio, pairs.text, numbers["temperature"])
                 terms["contrastive"] = contrastive.mean()
@@ -118,12 +119,12 @@ class Align:
         self, state: AlignState, shared: Features, run: AlignRun, key: jax.Array
     ) -> tuple[Float[Array, "rows dim"], Float[Array, "rows dim"] | None]:
         """h and t of every row of the corpus; the caller decides which rows this aligner may embed."""
-        aligned = self._model.apply(state.params, *self._read(shared, run.view, jnp.arange(shared.audio.shape[1])))
-        return aligned.audio, aligned.text  # pyright: ignore[reportAttributeAccessIssue]
+        aligned = apply(self._model, state.params, *self._read(shared, run.view, jnp.arange(shared.audio.shape[1])))
+        return aligned.audio, aligned.text
 
     def critic_scores(
-        self, state: AlignState, shared: Features, run: AlignRun, key: jax.Array, rows: Any
+        self, state: AlignState, shared: Features, run: tuple[AlignRun, Int[Array, " batch"]], key: jax.Array
     ) -> Float[Array, "batch batch"]:
-        """f(h, t) between all pairs of `rows`."""
-        aligned = self._model.apply(state.params, *self._read(shared, run.view, rows))
-        return aligned.scores  # pyright: ignore[reportAttributeAccessIssue]
+        """f(h, t) between all pairs of the given rows."""
+        align, rows = run
+        return apply(self._model, state.params, *self._read(shared, align.view, rows)).scores

@@ -12,6 +12,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from infoser.fold_view import Features, FoldView, draw_class_balanced
+from infoser.models import apply
 from infoser.models.classifier import Classifier
 from infoser.stages.schedule import adamw
 
@@ -108,7 +109,8 @@ class Classify:
         def loss(params: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
             terms, total = {}, jnp.zeros(())
             for salt, (name, (features, label)) in enumerate(batches.items()):
-                logits: Any = self._model.apply(
+                logits: Any = apply(
+                    self._model,
                     params,
                     features,
                     numbers["dropout"],
@@ -138,4 +140,4 @@ class Classify:
         self, state: ClassifyState, shared: Features, features: Float[Array, "batch dim"], key: jax.Array
     ) -> Float[Array, "batch classes"]:
         """ln p(c | features) by the moving average of the head, for any standardised features."""
-        return jax.nn.log_softmax(self._model.apply(state.average, features))  # pyright: ignore[reportArgumentType]
+        return jax.nn.log_softmax(apply(self._model, state.average, features))

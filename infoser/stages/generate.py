@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from infoser.fold_view import Features, FoldView, draw_class_balanced
 from infoser.losses import adversarial, mutual_information
+from infoser.models import apply
 from infoser.models.generator import Discriminator, Generator, Recogniser, Recovered
 from infoser.stages.schedule import adam
 
@@ -136,12 +137,12 @@ class Generate:
 
         def generate(params: Any, condition: _Condition, key: jax.Array) -> Float[Array, "batch audio_dim"]:
             noise = jax.random.normal(key, (self.batch_size, self.latent_dim))
-            return self._generator(shared).apply(params, noise, condition.label, condition.text)  # pyright: ignore
+            return apply(self._generator(shared), params, noise, condition.label, condition.text)
 
         def score(params: Any, features: Any, condition: _Condition, salt: int) -> Float[Array, " batch"]:
             rngs = {"dropout": jax.random.fold_in(dropout_key, salt)}
             arguments = (features, condition.label, condition.text, numbers["dropout"])
-            return self._discriminator.apply(params, *arguments, train=True, rngs=rngs)  # pyright: ignore
+            return apply(self._discriminator, params, *arguments, train=True, rngs=rngs)
 
         imagined = self._draw(shared, run, condition_key, self.batch_size)
         generated = generate(state.players["generator"], imagined, noise_key)
@@ -164,16 +165,13 @@ class Generate:
         def players_loss(players: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
             generated = generate(players["generator"], played, played_noise_key)
             terms = {"generator": adversarial.hinge_generator(score(discriminator, generated, played, 3)).mean()}
-            recovered: Recovered = self._recogniser(shared).apply(players["recogniser"], generated)  # pyright: ignore
+            recovered: Recovered = apply(self._recogniser(shared), players["recogniser"], generated)
             log_q = mutual_information.categorical_log_likelihood(recovered.logits, played.label).mean()
             terms["class_log_likelihood"] = log_q
             total = terms["generator"] - numbers["class_mi_weight"] * log_q
             if self.with_text:
-                log_q_text = mutual_information.gaussian_log_likelihood_per_dimension(
-                    recovered.text_mean,  # pyright: ignore[reportArgumentType]
-                    recovered.text_log_variance,  # pyright: ignore[reportArgumentType]
-                    played.text,  # pyright: ignore[reportArgumentType]
-                ).mean()
+                read_back: Any = (recovered.text_mean, recovered.text_log_variance, played.text)
+                log_q_text = mutual_information.gaussian_log_likelihood_per_dimension(*read_back).mean()
                 terms["text_log_likelihood"] = log_q_text
                 total -= numbers["text_mi_weight"] * log_q_text
             return total, terms
@@ -182,7 +180,7 @@ class Generate:
         updates, players_optimizer = adam(numbers["generator_learning_rate"], b1=0.5, b2=0.9).update(
             gradients, state.players_optimizer
         )
-        players = optax.apply_updates(state.players, updates)
+        players: Any = optax.apply_updates(state.players, updates)
         state = GenerateState(
             players=players,
             discriminator=discriminator,
@@ -197,5 +195,5 @@ class Generate:
         condition_key, noise_key = jax.random.split(jax.random.fold_in(key, self.steps))
         condition = self._draw(shared, run, condition_key, size)
         noise = jax.random.normal(noise_key, (size, self.latent_dim))
-        audio = self._generator(shared).apply(state.average, noise, condition.label, condition.text)
-        return Pool(audio, condition.label, condition.rows)  # pyright: ignore[reportArgumentType]
+        audio = apply(self._generator(shared), state.average, noise, condition.label, condition.text)
+        return Pool(audio, condition.label, condition.rows)

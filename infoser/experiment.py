@@ -1,0 +1,184 @@
+"""One experiment, from a corpus to its results: the folds, the runs of every space, their scores, and what is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import infoser
+from infoser import demo, parallel, protocols, run_folder, shards
+from infoser.config import GENERATORS, Config, fingerprint
+from infoser.corpus import Corpus
+from infoser.errors import InfoserError
+from infoser.leakage import Fold
+from infoser.metrics.scores import Predictions, score_rows
+from infoser.quality import quality_rows
+from infoser.runs import SpaceRuns
+from infoser.stages.classify import MODALITIES
+from infoser.trainer import Trainer
+
+ALIGNED_CELL = "space=aligned"
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Trains an experiment from where it stopped, writes its results into the run folder, and returns them.
+
+    Raises:
+      InfoserError: for a corpus, settings or a run folder that can't be used, and from training.
+    """
+    parallel.use_all_cores(len(os.sched_getaffinity(0)))
+    corpus = load_corpus(config)
+    plan_folds(config, corpus)  # refuses what can't be run before the run folder is claimed
+    run_folder.claim(config, corpus)
+    results = run(config, corpus, _trainer(config, config.run_dir))
+    run_folder.write_results(config.run_dir, results)
+    return results
+
+
+def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
+    """Restores every run of a run folder from its last checkpoint and scores it anew.
+
+    Args:
+      folder: the run folder.
+      data_dir: where its corpus is now, if it was moved.
+
+    Raises:
+      InfoserError: if the folder, its corpus or a checkpoint is missing, damaged or not finished.
+    """
+    config, shards_hash = run_folder.read(folder)
+    if data_dir is not None:
+        config = dataclasses.replace(config, data_dir=data_dir)
+    parallel.use_all_cores(len(os.sched_getaffinity(0)))
+    corpus = load_corpus(config)
+    run_folder.check_corpus(folder, shards_hash, corpus)
+    return run(config, corpus, _trainer(config, folder, restore_only=True))
+
+
+def load_corpus(config: Config) -> Corpus:
+    """The corpus that the settings name; the demo corpus is made in memory where it has not been prepared.
+
+    Raises:
+      InfoserError: if there is none, or it is damaged.
+    """
+    name = config.data.name
+    if name == "demo" and name not in shards.list_corpora(config.data_dir):
+        corpus = demo.sample()
+    else:
+        corpus = shards.read_corpus(config.data_dir, name)
+    return corpus if config.data.text else dataclasses.replace(corpus, text=None)
+
+
+def _trainer(config: Config, folder: Path, *, restore_only: bool = False) -> Trainer:
+    return Trainer(
+        folder,
+        chunk_steps=config.chunk_steps,
+        checkpoint_every_s=config.checkpoint_every_s,
+        restore_only=restore_only,
+    )
+
+
+def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
+    """Trains (or restores) every run and scores them.
+
+    Args:
+      config: the settings.
+      corpus: the corpus.
+      trainer: of the run folder.
+
+    Returns:
+      The results as plain JSON values: `rows`, `quality`, `provenance`, `notes`.
+
+    Raises:
+      InfoserError: for settings that do not fit the corpus, and from training.
+    """
+    protocol, folds = plan_folds(config, corpus)
+    notes = [f"fold {fold.name}: {note}" for fold in folds for note in fold.notes]
+    predictions, quality = [], []
+    for cell, cell_config in cells(config).items():
+        runs = SpaceRuns(cell_config, corpus, folds, trainer)
+        outputs = runs.run()
+        notes += runs.notes
+        predictions += [
+            Predictions(
+                variant=head.variant,
+                cell=cell,
+                modality=head.modality,
+                seed=head.unit.seed,
+                fold=head.unit.fold.name,
+                rows=head.unit.fold.test,
+                predicted=head.log_probability.argmax(axis=1),
+            )
+            for head in outputs
+            if not head.probe
+        ]
+        quality += quality_rows(outputs, runs.alignment, corpus, cell)
+    scores = score_rows(
+        predictions,
+        label=corpus.label,
+        speaker=corpus.speaker,
+        classes=corpus.classes,
+        subset_masks={fold.name: protocols.subsets(corpus, fold) for fold in folds},
+        protocol=protocol,
+        label_fraction=1.0,
+    )
+    order = {variant: position for position, variant in enumerate(config.variants + config.aligned_variants)}
+    rows = sorted(scores.rows, key=lambda row: (row["cell"], MODALITIES.index(row["modality"]), order[row["variant"]]))
+    return {
+        "rows": rows,
+        "quality": quality,
+        "notes": list(dict.fromkeys(notes + scores.notes)),
+        "provenance": provenance(config, corpus, protocol, folds),
+    }
+
+
+def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
+    """The resolved protocol, and the folds that are asked for; checks that the settings fit the corpus.
+
+    Raises:
+      InfoserError: for a fold that does not exist, or a variant that the corpus can't have.
+    """
+    if corpus.text is None:
+        conditioned = [v for v in (*config.variants, *config.aligned_variants) if GENERATORS.get(v)]
+        if conditioned:
+            raise InfoserError(
+                f"--variants {' '.join(dict.fromkeys(conditioned))}: conditioned on text, which corpus {corpus.name!r} has not "
+                "got here; infogan-notext does without"
+            )
+    protocol = protocols.resolve_protocol(corpus, config.protocol)
+    return protocol, protocols.select_folds(protocols.make_folds(corpus, protocol), config.folds)
+
+
+def cells(config: Config) -> dict[str, Config]:
+    """The parts of an experiment that differ in more than the variant, by the name that their rows carry."""
+    plain = dataclasses.replace(config, aligned_variants=())
+    found = {"" if config.space == "encoder" else ALIGNED_CELL: plain}
+    if config.aligned_variants:
+        found[ALIGNED_CELL] = dataclasses.replace(plain, space="aligned", variants=config.aligned_variants)
+    return found
+
+
+def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fold]) -> dict[str, Any]:
+    """What a reader needs to know of where the numbers come from."""
+    return {
+        "infoser": infoser.__version__,
+        "config_fingerprint": fingerprint(config),
+        "corpus": {
+            "name": corpus.name,
+            "utterances": len(corpus),
+            "labelled": int(corpus.labelled.sum()),
+            "classes": list(corpus.classes),
+            "audio_dim": corpus.audio.shape[1],
+            "text_dim": None if corpus.text is None else corpus.text.shape[1],
+            "speakers": len(np.unique(corpus.speaker)),
+            "shards_hash": corpus.provenance.get("shards_hash"),
+        },
+        "protocol": protocol,
+        "folds": {fold.name: {"train": len(fold.train), "test": len(fold.test)} for fold in folds},
+        "devices": parallel.device_kind(),
+        "versions": parallel.versions(),
+    }

@@ -1,0 +1,205 @@
+"""The results as tables on a terminal, or as plain text in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Row = Mapping[str, Any]
+
+
+def console() -> Console:
+    """A console on stdout; in a pipe, wide enough for every table."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=140)
+
+
+def print_results(results: Mapping[str, Any], out: Console, *, details: bool = False) -> None:
+    """Prints the scores by modality, the subsets, the recalls, the quality of generated features, and the notes.
+
+    Args:
+      details: also every fold and the pooled confusion matrices.
+    """
+    rows, provenance = results["rows"], results["provenance"]
+    corpus = provenance["corpus"]
+    _say(
+        out,
+        f"{corpus['name']}: {corpus['labelled']:,} labelled of {corpus['utterances']:,} utterances, "
+        f"{len(corpus['classes'])} classes, {corpus['speakers']} speakers; protocol {provenance['protocol']}, "
+        f"{len(provenance['folds'])} folds, {rows[0]['seeds']} seeds.",
+    )
+    _say(
+        out,
+        "In %. mean: seeds averaged within a fold, then over folds, ± standard deviation over folds. pooled: predictions "
+        "of all folds together. [ ]: 95 % interval over speakers.",
+    )
+    for modality in dict.fromkeys(row["modality"] for row in rows):
+        out.print(_scores(_pick(rows, modality=modality, subset="all"), f"{modality}, all utterances"))
+    subsets = [subset for subset in dict.fromkeys(row["subset"] for row in rows) if subset != "all"]
+    for subset in subsets:
+        out.print(_subset(_pick(rows, subset=subset, aggregate="pooled"), subset))
+    out.print(_recalls(_pick(rows, subset="all", aggregate="pooled"), corpus["classes"]))
+    if details:
+        for modality in dict.fromkeys(row["modality"] for row in rows):
+            out.print(_folds(_pick(rows, modality=modality, subset="all"), list(provenance["folds"]), modality))
+        for row in _pick(rows, subset="all", aggregate="pooled"):
+            out.print(_confusion(row, corpus["classes"]))
+    if results["quality"]:
+        out.print(_quality(results["quality"]))
+    for note in results["notes"]:
+        _say(out, f"note: {note}")
+
+
+def print_demo_truth(results: Mapping[str, Any], truth: Any, out: Console) -> None:
+    """Prints what the demo's runs estimate beside what is true of its distribution.
+
+    Args:
+      truth: an `infoser.demo.DemoTruth`.
+    """
+    table = Table(title="Estimates beside the truth (unseen speakers, uniform emotions)", title_justify="left")
+    for heading in ("quantity", "estimate", "truth", "what the estimate is"):
+        table.add_column(heading, justify="left" if heading[0] in "qw" else "right")
+    real = next((row for row in results["quality"] if row["variant"] == "real" and not row["cell"]), None)
+    if real is not None:
+        error = real["class_information_standard_error"]
+        table.add_row(
+            "I(emotion; audio), nats",
+            f"{real['class_information_nats']:.3f}" + ("" if error is None else f" ± {error:.3f}"),
+            f"{truth.class_audio_information_nats:.3f}",
+            "lower bound by the head of none",
+        )
+        shared = real["audio_text_information_given_class_nats"]
+        if shared is not None:
+            error = real["audio_text_information_standard_error"]
+            table.add_row(
+                "I(audio; text | emotion), nats",
+                f"{shared:.3f}" + ("" if error is None else f" ± {error:.3f}"),
+                f"{truth.audio_text_information_given_class_nats:.3f}",
+                "InfoNCE by the aligner's critic, negatives of the same emotion",
+            )
+    for modality in ("audio", "text", "both"):
+        ua = next(
+            (
+                row["ua"]
+                for row in _pick(results["rows"], variant="none", cell="", modality=modality, subset="all", aggregate="pooled")
+            ),
+            None,
+        )
+        if ua is not None:
+            bayes = getattr(truth, f"bayes_ua_{modality}")
+            table.add_row(f"UA of none, {modality}, %", f"{100 * ua:.1f}", f"{100 * bayes:.1f}", "against the Bayes rate")
+    out.print(table)
+
+
+def _pick(rows: Iterable[Row], **wanted: str) -> list[Row]:
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def _say(out: Console, text: str) -> None:
+    out.print(Text(text), soft_wrap=True)
+
+
+def _name(row: Row) -> Text:
+    return Text(row["variant"] + (f" ({row['cell']})" if row["cell"] else ""))
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _interval(row: Row, key: str) -> str:
+    low, high = row[f"{key}_low"], row[f"{key}_high"]
+    return "" if low is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _difference(row: Row) -> str:
+    value = row["ua_minus_none"]
+    if value is None:
+        return "–"
+    low, high = row["ua_minus_none_low"], row["ua_minus_none_high"]
+    return f"{100 * value:+.1f}" + ("" if low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]")
+
+
+def _table(title: str, headings: Sequence[str]) -> Table:
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column(headings[0])
+    for heading in headings[1:]:
+        table.add_column(Text(heading), justify="right")
+    return table
+
+
+def _scores(rows: Sequence[Row], title: str) -> Table:
+    table = _table(
+        title, ["variant", "UA mean", "WA mean", "F1 mean", "UA pooled", "WA pooled", "F1 pooled", "UA − none, pooled"]
+    )
+    pooled = {(row["variant"], row["cell"]): row for row in rows if row["aggregate"] == "pooled"}
+    for row in rows:
+        if row["aggregate"] != "mean":
+            continue
+        whole = pooled[row["variant"], row["cell"]]
+        spread = "" if row["ua_std"] is None else f" ± {100 * row['ua_std']:.1f}"
+        means = (_percent(row["ua"]) + spread, _percent(row["wa"]), _percent(row["macro_f1"]))
+        pools = (_percent(whole["ua"]) + _interval(whole, "ua"), _percent(whole["wa"]), _percent(whole["macro_f1"]))
+        table.add_row(_name(row), *means, *pools, _difference(whole))
+    return table
+
+
+def _subset(rows: Sequence[Row], subset: str) -> Table:
+    n = rows[0]["n"] if rows else 0
+    table = _table(
+        f"{subset.replace('_', '-')} ({n:,} utterances), pooled", ["variant", "modality", "UA", "WA", "F1", "UA − none"]
+    )
+    for row in rows:
+        scores = (_percent(row["ua"]) + _interval(row, "ua"), _percent(row["wa"]), _percent(row["macro_f1"]))
+        table.add_row(_name(row), row["modality"], *scores, _difference(row))
+    return table
+
+
+def _recalls(rows: Sequence[Row], classes: Sequence[str]) -> Table:
+    table = _table("Recall of each emotion, pooled", ["variant", "modality", *classes])
+    for row in rows:
+        table.add_row(_name(row), row["modality"], *(_percent(row["recalls"][one]) for one in classes))
+    return table
+
+
+def _folds(rows: Sequence[Row], folds: Sequence[str], modality: str) -> Table:
+    table = _table(f"{modality}, UA / WA / F1 of each fold", ["variant", *folds])
+    for variant, cell in dict.fromkeys((row["variant"], row["cell"]) for row in rows):
+        own = {row["aggregate"]: row for row in _pick(rows, variant=variant, cell=cell)}
+        scores = [
+            " / ".join(_percent(own[fold][key]) for key in ("ua", "wa", "macro_f1")) if fold in own else "–" for fold in folds
+        ]
+        table.add_row(_name(next(iter(own.values()))), *scores)
+    return table
+
+
+def _confusion(row: Row, classes: Sequence[str]) -> Table:
+    cell = f", {row['cell']}" if row["cell"] else ""
+    table = _table(
+        f"{row['variant']}{cell}, {row['modality']}: true (rows) against predicted, summed over seeds and folds", ["", *classes]
+    )
+    for name, counts in zip(classes, row["confusion"], strict=True):
+        table.add_row(Text(name), *(f"{count:,}" for count in counts))
+    return table
+
+
+def _quality(rows: Sequence[Row]) -> Table:
+    table = _table(
+        f"Audio features: information about the emotion ({rows[0]['estimator']}), and what they teach",
+        ["features", "I(emotion; feature) ≥, nats", "bound", "TSTR UA", "TRTR UA", "runs"],
+    )
+    for row in rows:
+        error = row["class_information_standard_error"]
+        table.add_row(
+            _name(row),
+            f"{row['class_information_nats']:.3f}" + ("" if error is None else f" ± {error:.3f}"),
+            f"{row['class_information_ceiling_nats']:.3f}",
+            _percent(row["tstr_ua"]),
+            _percent(row["trtr_ua"]),
+            str(row["runs"]),
+        )
+    return table

@@ -1,0 +1,132 @@
+"""A run folder: the configuration it belongs to, and its results, written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from infoser.config import Config, fingerprint, from_json, to_json
+from infoser.corpus import Corpus
+from infoser.errors import InfoserError
+
+_CONFIG = "config.json"
+RESULTS = "results.json"
+
+
+def claim(config: Config, corpus: Corpus) -> None:
+    """Makes the run folder this configuration's own, or checks that it is.
+
+    Raises:
+      InfoserError: if it belongs to another configuration or corpus, is not a run folder, or can't be written.
+    """
+    folder = config.run_dir
+    contents = {"config": to_json(config), "corpus": {"shards_hash": corpus.provenance.get("shards_hash")}}
+    if (folder / _CONFIG).exists():
+        earlier, shards_hash = read(folder)
+        if fingerprint(earlier) != fingerprint(config):
+            raise InfoserError(
+                f"{folder} holds another experiment ({_differences(to_json(earlier), contents['config'])}); "
+                "give this one its own --run-dir"
+            )
+        check_corpus(folder, shards_hash, corpus)
+        return
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InfoserError(f"{folder} has files but no {_CONFIG}: it is not a run folder; choose another --run-dir")
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / _CONFIG, json.dumps(contents, indent=1))
+    except OSError as error:
+        raise InfoserError(f"the run folder {folder} can't be written: {error.strerror or error}") from error
+
+
+def read(folder: Path) -> tuple[Config, str | None]:
+    """The configuration of a run folder, and the hash of the shards it was trained on.
+
+    Raises:
+      InfoserError: if there is none, or it can't be read.
+    """
+    try:
+        contents = json.loads((folder / _CONFIG).read_text())
+        config, shards_hash = contents["config"], contents["corpus"]["shards_hash"]
+    except FileNotFoundError:
+        raise InfoserError(f"{folder} is not a run folder: it has no {_CONFIG}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InfoserError(f"{folder / _CONFIG} can't be read: {error}") from error
+    return from_json(config), shards_hash
+
+
+def check_corpus(folder: Path, shards_hash: str | None, corpus: Corpus) -> None:
+    """Refuses a corpus whose shards are not the ones that the run folder was trained on."""
+    if corpus.provenance.get("shards_hash") != shards_hash:
+        raise InfoserError(
+            f"{folder} was trained on other shards of {corpus.name!r} than those at "
+            f"{corpus.provenance.get('shards_path', 'hand')}; give the original ones with --data-dir, or use another --run-dir"
+        )
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """Writes results.json, scores.csv and quality.csv.
+
+    Raises:
+      InfoserError: if they can't be written.
+    """
+    try:
+        write(folder / RESULTS, as_text(results))
+        for name, rows in (("scores.csv", results["rows"]), ("quality.csv", results["quality"])):
+            write(folder / name, _csv(rows))
+    except OSError as error:
+        raise InfoserError(f"the results can't be written to {folder}: {error.strerror or error}") from error
+
+
+def compare(folder: Path, results: dict[str, Any]) -> str:
+    """Says whether results are those that training wrote into the folder, to the last digit."""
+    try:
+        written = json.loads((folder / RESULTS).read_text())
+    except (OSError, ValueError):
+        return f"{folder / RESULTS} is not there or can't be read: nothing to compare with"
+    now = json.loads(as_text(results))
+    for part in ("rows", "quality"):
+        if now[part] != written.get(part):
+            return f"differs from {folder / RESULTS} in {part}: another machine, number of devices, or version of a library?"
+    return f"the same as {folder / RESULTS}, to the last digit"
+
+
+def as_text(results: dict[str, Any]) -> str:
+    """The text of results.json."""
+    return json.dumps(results, indent=1, allow_nan=False) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a text file atomically: a reader sees the old one or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    columns = list(rows[0]) if rows else []
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: json.dumps(v) if isinstance(v, dict | list) else v for key, v in row.items()})
+    return text.getvalue()
+
+
+def _differences(earlier: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:
+    found = []
+    for key in now:
+        name, before = f"{prefix}{key}", earlier.get(key)
+        if isinstance(now[key], dict) and isinstance(before, dict):
+            inner = _differences(before, now[key], f"{name}.")
+            found += [inner] if inner else []
+        elif now[key] != before and key not in ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps"):
+            found.append(f"{name.replace('_', '-')} was {before}, now {now[key]}")
+    return "; ".join(found)

@@ -1,0 +1,136 @@
+"""Exit statuses, repeated flags, and signs of life."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from infoser import commandline
+from infoser.commandline import refuse_repeated_flags, run_command, show_progress
+from infoser.errors import InfoserError
+
+
+def raising(error: BaseException):
+    def command(argv: object) -> None:
+        raise error
+
+    return command
+
+
+def test_run_command_passes_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    assert run_command(seen.append, ["--a", "1"]) == 0
+    monkeypatch.setattr(sys, "argv", ["program", "--b"])
+    assert run_command(seen.append) == 0
+    assert seen == [["--a", "1"], ["--b"]]
+
+
+def test_a_mistake_is_one_line_and_status_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(InfoserError("no such corpus")), []) == 2
+    assert capsys.readouterr() == ("", "error: no such corpus\n")
+
+
+def test_an_interruption_is_status_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(KeyboardInterrupt()), []) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command(raising(ZeroDivisionError()), [])
+    with pytest.raises(SystemExit):
+        run_command(raising(SystemExit(2)), [])
+
+
+PROGRAM = """
+import sys, time
+from infoser.commandline import run_command
+def command(argv):
+    print("ready", flush=True)
+    time.sleep(0 if argv else 30)
+    print("x" * 100_000)
+sys.exit(run_command(command))
+"""
+
+
+def test_interrupt_from_outside() -> None:
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130 and errors == b"interrupted\n"
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, "go"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        os.close(os.dup(process.stdout.fileno()))
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+        process.wait(timeout=20)
+    assert process.returncode == 141 and errors == b""
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--seeds", "0", "--seeds", "1"],
+        ["--seeds=0", "--seeds", "1"],
+        ["--seeds=0", "--seeds=0"],
+        ["--run-dir", "a", "--run_dir", "b"],
+        ["corpus", "--data.class_map", "x", "--other", "1", "--data.class-map=y"],
+        ["--overwrite", "--overwrite"],
+    ],
+)
+def test_a_repeated_flag_is_refused(argv: list[str]) -> None:
+    with pytest.raises(InfoserError, match="is given twice"):
+        refuse_repeated_flags(argv)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--seeds", "0", "1"],
+        ["--seeds", "0", "--", "--seeds", "1"],
+        ["--align.steps", "1", "--generate.steps", "2"],
+        ["--a", "--b", "-1", "-1", "x", "x"],
+        ["--grid", "a=--b", "--b", "1"],
+    ],
+)
+def test_other_arguments_pass(argv: list[str]) -> None:
+    refuse_repeated_flags(argv)
+
+
+def test_only_the_named_flags_are_looked_at() -> None:
+    argv = ["--seeds", "0", "--seeds", "1", "--run-dir", "x"]
+    refuse_repeated_flags(argv, flags=["--run_dir"])
+    with pytest.raises(InfoserError, match="--seeds is given twice"):
+        refuse_repeated_flags(argv, flags={"--seeds"})
+
+
+def test_progress_is_silent_when_quick(capfd: pytest.CaptureFixture[str]) -> None:
+    assert list(show_progress(iter(range(5)), total=5, what="counting")) == [0, 1, 2, 3, 4]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_in_plain_lines_when_slow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(seconds)))  # every look at the clock is a second later
+    assert list(commandline.show_progress(range(20), total=20, what="writing demo")) == list(range(20))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "writing demo: 2 of 20"
+    assert 1 < len(lines) < 5
+
+
+def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(commandline, "_QUIET_S", -1.0)
+    assert list(show_progress(range(3), total=3, what="writing demo")) == [0, 1, 2]
+    assert "writing demo" in capsys.readouterr().err

@@ -1,0 +1,28 @@
+"""Trains an experiment and prints its table: python train.py demo | iemocap | corpus --data.name NAME [flags]."""
+
+import sys
+from collections.abc import Sequence
+
+from infoser import config as configuration
+from infoser.commandline import run_command
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command line `argv` (without the program's name)."""
+    config = configuration.parse(argv)
+    # Imported after parsing: help and mistakes in flags need no JAX.
+    from infoser import demo, experiment
+    from infoser.report import tables
+
+    results = experiment.train(config)
+    out = tables.console()
+    tables.print_results(results, out)
+    if config.data.name == "demo":
+        tables.print_demo_truth(results, demo.truth(), out)
+    print(
+        f"written to {config.run_dir}: results.json, scores.csv, quality.csv; python eval.py score {config.run_dir} checks it"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
