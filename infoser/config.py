@@ -125,7 +125,7 @@ class AugmentConfig:
 class ClassifyConfig:
     """Stage 3: the classifier head, the same for every variant."""
 
-    width: int = 256
+    width: int = 512
     """Width of the hidden layer."""
     steps: int = 400
     """Training steps."""
@@ -137,7 +137,7 @@ class ClassifyConfig:
     """AdamW's decoupled weight decay."""
     dropout: float = share(0.5)
     """Dropout rate after the hidden layer."""
-    input_dropout: float = share(0.1)
+    input_dropout: float = share(0.0)
     """Dropout rate on the features."""
     label_smoothing: float = share(0.0)
     """Share of the target spread evenly over the classes."""

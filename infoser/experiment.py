@@ -16,6 +16,7 @@ from infoser.config import GENERATORS, Config, fingerprint
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.leakage import Fold
+from infoser.links import speaker_clusters
 from infoser.metrics.scores import Predictions, score_rows
 from infoser.quality import quality_rows
 from infoser.runs import SpaceRuns
@@ -120,14 +121,14 @@ def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
     scores = score_rows(
         predictions,
         label=corpus.label,
-        speaker=corpus.speaker,
+        speaker=speaker_clusters(corpus),
         classes=corpus.classes,
         subset_masks={fold.name: protocols.subsets(corpus, fold) for fold in folds},
         protocol=protocol,
         label_fraction=1.0,
     )
-    order = {variant: position for position, variant in enumerate(config.variants + config.aligned_variants)}
-    rows = sorted(scores.rows, key=lambda row: (row["cell"], MODALITIES.index(row["modality"]), order[row["variant"]]))
+    order = list(dict.fromkeys(config.variants + config.aligned_variants))
+    rows = sorted(scores.rows, key=lambda row: (row["cell"], MODALITIES.index(row["modality"]), order.index(row["variant"])))
     return {
         "rows": rows,
         "quality": quality,
