@@ -1,17 +1,29 @@
-"""The controls: rows made without learning a generator, on the host, in standardised features."""
+"""The controls: rows made without learning a generator, on the host, from standardised features of one modality."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from infoser.config import AugmentConfig
 
-class AugmentedRows(NamedTuple):
-    """Rows to train on besides the real ones, standardised like them."""
 
-    audio: Float[np.ndarray, "pool audio_dim"]
-    text: Float[np.ndarray, "pool text_dim"] | None
-    label: Int[np.ndarray, " pool"]
+class Rows(NamedTuple):
+    """Rows to train on: features standardised like the real ones, and class probabilities (one-hot for a label)."""
+
+    features: Float[np.ndarray, "rows dim"]
+    target: Float[np.ndarray, "rows classes"]
+
+
+Augmenter = Callable[[Rows, int, np.random.Generator, AugmentConfig], Rows]
+
+
+def labels(rows: Rows) -> Int[np.ndarray, " rows"]:
+    """The likeliest class of each row."""
+    return rows.target.argmax(axis=1)
 
 
 def class_balanced_rows(label: Int[np.ndarray, " rows"], size: int, generator: np.random.Generator) -> Int[np.ndarray, " size"]:
@@ -21,17 +33,100 @@ def class_balanced_rows(label: Int[np.ndarray, " rows"], size: int, generator: n
     return generator.choice(len(label), size=size, p=probability)
 
 
-def noise(real: AugmentedRows, size: int, generator: np.random.Generator, *, scale: float) -> AugmentedRows:
-    """Class-balanced copies of real rows with Gaussian noise.
+def noise(real: Rows, size: int, generator: np.random.Generator, config: AugmentConfig) -> Rows:
+    """Class-balanced copies of real rows with Gaussian noise of `noise_scale` standard deviations of a feature."""
+    chosen = class_balanced_rows(labels(real), size, generator)
+    blur = config.noise_scale * generator.standard_normal((size, real.features.shape[1]))
+    return Rows((real.features[chosen] + blur).astype(np.float32), real.target[chosen])
 
-    Args:
-      real: the labelled training rows, standardised.
-      size: how many rows to make.
-      scale: standard deviation of the noise, in standard deviations of a feature.
+
+def mixup(real: Rows, size: int, generator: np.random.Generator, config: AugmentConfig) -> Rows:
+    """Convex combinations of class-balanced pairs, features and targets alike (arXiv 1710.09412).
+
+    The share of the first row is drawn from Beta(`mixup_alpha`, `mixup_alpha`).
     """
-    chosen = class_balanced_rows(real.label, size, generator)
+    first, second = (class_balanced_rows(labels(real), size, generator) for _ in range(2))
+    share = generator.beta(config.mixup_alpha, config.mixup_alpha, (size, 1)).astype(np.float32)
+    return Rows(*(share * part[first] + (1 - share) * part[second] for part in real))
 
-    def blurred(features: np.ndarray) -> np.ndarray:
-        return (features[chosen] + scale * generator.standard_normal((size, features.shape[1]))).astype(np.float32)
 
-    return AugmentedRows(blurred(real.audio), None if real.text is None else blurred(real.text), real.label[chosen])
+def oversample(real: Rows, size: int, generator: np.random.Generator, config: AugmentConfig) -> Rows:
+    """Class-balanced copies of real rows, by imbalanced-learn's RandomOverSampler."""
+    from imblearn.over_sampling import RandomOverSampler
+
+    return _resampled(RandomOverSampler, real, size, generator)
+
+
+def smote(real: Rows, size: int, generator: np.random.Generator, config: AugmentConfig) -> Rows:
+    """Points between a real row and one of its `smote_neighbours` nearest of the same class (doi 10.1613/jair.953).
+
+    Class-balanced, by imbalanced-learn's SMOTE; a class with fewer rows has fewer neighbours, and a class of a single row
+    is copied.
+    """
+    from imblearn.over_sampling import SMOTE
+
+    label = labels(real)
+    count = np.bincount(label, minlength=real.target.shape[1])
+    alone = np.flatnonzero(count[label] == 1)
+    doubled = Rows(*(np.concatenate([part, part[alone]]) for part in real))
+    neighbours = min(config.smote_neighbours, max(int(count[count > 0].min()), 2) - 1)
+    return _resampled(SMOTE, doubled, size, generator, k_neighbors=neighbours)
+
+
+def class_gaussian(real: Rows, size: int, generator: np.random.Generator, config: AugmentConfig) -> Rows:
+    """Draws from a Gaussian fitted to each class, with a shrunk full covariance.
+
+    The shrinkage is that of Ledoit and Wolf (doi 10.1016/S0047-259X(03)00096-4). A class of a single row takes the
+    covariance of all rows about their class means.
+    """
+    from sklearn.covariance import LedoitWolf
+
+    label = labels(real)
+    means = {one: real.features[label == one].mean(axis=0) for one in np.unique(label)}
+    centred = real.features - np.stack([means[one] for one in label])
+    features, targets = [], []
+    for one, extra in _shares(label, size).items():
+        own = centred[label == one]
+        covariance = LedoitWolf(assume_centered=True).fit(own if len(own) > 1 else centred).covariance_
+        root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(covariance)))
+        features.append(means[one] + generator.standard_normal((extra, len(covariance))) @ root.T)
+        targets.append(np.repeat(real.target[label == one][:1], extra, axis=0))
+    return _shuffled(Rows(np.concatenate(features).astype(np.float32), np.concatenate(targets)), generator)
+
+
+#: The controls that add rows, by their variant's name.
+AUGMENTERS: dict[str, Augmenter] = {
+    "noise": noise,
+    "mixup": mixup,
+    "oversample": oversample,
+    "smote": smote,
+    "class-gaussian": class_gaussian,
+}
+
+
+def _shares(label: np.ndarray, size: int) -> dict[int, int]:
+    """How many of `size` rows each class that occurs gets: equally many, up to one."""
+    occurring = np.unique(label)
+    parts = np.array_split(np.arange(size), len(occurring))
+    return {int(one): len(part) for one, part in zip(occurring, parts, strict=True)}
+
+
+def _resampled(sampler: Callable, real: Rows, size: int, generator: np.random.Generator, **settings: int) -> Rows:
+    """The rows that an over-sampler of imbalanced-learn adds; it returns the real ones first."""
+    label = labels(real)
+    target_count = {one: int((label == one).sum()) + extra for one, extra in _shares(label, size).items()}
+    one_hot = np.eye(real.target.shape[1], dtype=np.float32)
+    if len(target_count) == 1:  # imbalanced-learn needs two classes
+        chosen = generator.choice(len(label), size)
+        return Rows(real.features[chosen], real.target[chosen])
+    seed = int(generator.integers(2**31))
+    features, resampled = sampler(sampling_strategy=target_count, random_state=seed, **settings).fit_resample(
+        real.features, label
+    )
+    added = Rows(np.asarray(features[len(label) :], np.float32), one_hot[resampled[len(label) :]])
+    return _shuffled(added, generator)
+
+
+def _shuffled(rows: Rows, generator: np.random.Generator) -> Rows:
+    order = generator.permutation(len(rows.target))
+    return Rows(*(part[order] for part in rows))

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,16 @@ from infoser.errors import InfoserError
 
 _DIGEST = "digest.json"
 _STATE = "state"
+_TRAINED_ON = "trained_on.npz"
 
 
 @dataclass(frozen=True)
 class Restored:
-    """A state read back: the step it was saved after, and host arrays."""
+    """A state read back: the step it was saved after, host arrays, and the utterances it was trained on (by fold)."""
 
     step: int
     state: Any
+    trained_on: dict[str, np.ndarray]
 
 
 class Checkpoints:
@@ -43,8 +46,11 @@ class Checkpoints:
         self.folder = folder.absolute()  # Orbax takes absolute paths only
         self._keep = keep
 
-    def save(self, step: int, state: Any) -> None:
+    def save(self, step: int, state: Any, trained_on: Mapping[str, np.ndarray]) -> None:
         """Writes a pytree of host arrays as this step; complete or not there at all.
+
+        Args:
+          trained_on: for each fold the sorted uint64 hashes of the ids of the utterances it trains on.
 
         Raises:
           InfoserError: if the file system refuses (full, read-only); checkpoints before it stay as they were.
@@ -56,6 +62,8 @@ class Checkpoints:
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir(parents=True)
             ocp.save(target / _STATE, state)
+            hashes: dict[str, Any] = {f"fold{number}": ids for number, ids in enumerate(trained_on.values())}
+            np.savez(target / _TRAINED_ON, folds=np.array(list(trained_on)), **hashes)
             _write_atomically(target / _DIGEST, json.dumps(_digests(target), indent=0, sort_keys=True))
         except (OSError, ValueError) as error:
             shutil.rmtree(target, ignore_errors=True)
@@ -92,9 +100,11 @@ class Checkpoints:
             raise InfoserError(f"the checkpoint file {damaged} is damaged (its SHA-256 is not the one recorded); {way_out}")
         try:
             state = _orbax().load(target / _STATE, like)
+            with np.load(target / _TRAINED_ON, allow_pickle=False) as saved:
+                trained_on = {str(fold): saved[f"fold{number}"] for number, fold in enumerate(saved["folds"])}
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise InfoserError(f"the checkpoint {target} can't be read: {_first_line(error)}") from error
-        return Restored(steps[-1], state)
+        return Restored(steps[-1], state, trained_on)
 
 
 def damage(step_folder: Path) -> Path | None:
@@ -134,10 +144,3 @@ def _orbax() -> Any:
 
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax reports every save; errors are raised besides
     return ocp
-
-
-def as_host_arrays(tree: Any) -> Any:
-    """Every leaf as a NumPy array, which is what `save` takes."""
-    import jax
-
-    return jax.tree.map(np.asarray, tree)

@@ -11,17 +11,39 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tyro
 
 from infoser.commandline import refuse_repeated_flags
 from infoser.errors import InfoserError
 
-Variant = Literal["none", "noise", "cgan", "infogan", "infogan-notext"]
-VARIANTS: tuple[Variant, ...] = ("none", "noise", "cgan", "infogan", "infogan-notext")
-#: Variants that learn a generator, and whether it is conditioned on text.
-GENERATORS: dict[str, bool] = {"cgan": True, "infogan": True, "infogan-notext": False}
+Variant = Literal[
+    "none",
+    "natural",
+    "focal",
+    "logit-adjust",
+    "oversample",
+    "noise",
+    "mixup",
+    "smote",
+    "class-gaussian",
+    "cgan",
+    "infogan",
+    "infogan-notext",
+    "infogan-paired",
+]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+#: Variants that learn a generator, and what it makes features from: class and text, the class alone, or the class alone
+#: but audio and text features together.
+GENERATORS: dict[str, Literal["class_text", "class", "paired"]] = {
+    "cgan": "class_text",
+    "infogan": "class_text",
+    "infogan-notext": "class",
+    "infogan-paired": "paired",
+}
+#: The five of the plain comparison.
+CORE_VARIANTS: tuple[Variant, ...] = ("none", "noise", "cgan", "infogan", "infogan-notext")
 Space = Literal["encoder", "aligned"]
 #: A floating-point setting of a stage: checked to lie in the bounds given in its metadata.
 _NUMBER = {"low": 0.0, "high": math.inf, "low_open": False, "high_open": True}
@@ -109,6 +131,8 @@ class GenerateConfig:
     """Weight of the bound on I(c;ĥ) in the loss of G and Q; 0 in the variant cgan."""
     text_mi_weight: float = number(0.5)
     """Weight of the mean log-likelihood of t per dimension under Q; 0 in the variant cgan."""
+    pair_mi_weight: float = number(0.1)
+    """Weight of the estimate of I(ĥ;t̂), which is maximised in the variant infogan-paired."""
     ema_decay: float = share(0.999)
     """Decay per step of the moving average of G, which generates."""
 
@@ -118,7 +142,15 @@ class AugmentConfig:
     """Settings of the controls, which make rows without learning a generator."""
 
     noise_scale: float = number(0.5)
-    """Standard deviation of the variant noise, in standard deviations of a feature."""
+    """noise: standard deviation, in standard deviations of a feature."""
+    mixup_alpha: float = number(0.4, low_open=True)
+    """mixup: both parameters of the Beta distribution of the share of the first row."""
+    smote_neighbours: int = 5
+    """smote: nearest neighbours of the same class to interpolate towards."""
+    focal_gamma: float = number(2.0)
+    """focal: exponent of the focal loss."""
+    logit_adjustment: float = number(1.0)
+    """logit-adjust: multiple of the log prior that is added to the logits in training, under the prior's sampling."""
 
 
 @dataclass(frozen=True)
@@ -155,21 +187,32 @@ class Config:
     run_dir: Path = Path("runs/run")
     """Folder for checkpoints, metrics and results of this experiment."""
     variants: tuple[Variant, ...] = ("none", "noise", "infogan")
-    """What the classifier is trained on: none (real rows only), noise (copies with Gaussian noise), cgan (InfoGAN with
-    the information terms at 0), infogan (conditioned on class and text), infogan-notext (on the class alone)."""
+    """What the classifier is trained on. none: real rows, class-balanced batches; natural: batches by prior; focal: focal
+    loss; logit-adjust: by prior, logits adjusted. Added rows: oversample (copies), noise (copies with Gaussian noise),
+    mixup, smote, class-gaussian, cgan (infogan with the information terms at 0), infogan (made from class and text),
+    infogan-notext (from the class alone), infogan-paired (audio and text features together)."""
     aligned_variants: tuple[Variant, ...] = ()
     """Variants that are trained in the aligned space too; their rows carry the cell space=aligned."""
     seeds: tuple[int, ...] = (0,)
     """One run for each seed, fold and variant."""
     folds: tuple[str, ...] = ()
     """Names of the folds to run; all of them if none is named."""
-    protocol: Literal["auto", "session", "kfold"] = "auto"
-    """What makes the folds: sessions (leave one session out), kfold (grouped, 5 folds), or auto: sessions if there are any."""
+    protocol: Literal["auto", "session", "speaker", "kfold", "official"] = "auto"
+    """What makes the folds: session (leave one session out), speaker (leave one speaker out), kfold (5 groups of whole
+    speakers), official (the corpus' own split), or auto: official, else session, else speaker, else kfold."""
+    keep_partner: bool = False
+    """speaker: train on the test speaker's conversation partners too (named in the table)."""
+    label_fraction: float = number(1.0, low_open=True, high_open=False, high=1.0)
+    """Share of each class' training labels that is used, drawn for each fold and seed; the other rows stay, unlabelled."""
     space: Space = "encoder"
     """Where features are generated and classified: encoder (the encoders' own features) or aligned (representations of
     cross-fitted aligners)."""
-    parallel: Literal["runs"] = "runs"
-    """How devices are used: runs gives each device its share of the runs."""
+    parallel: Literal["runs", "data"] = "runs"
+    """How devices are used: runs gives each device its share of the runs, data its share of every batch."""
+    final: bool = False
+    """Also refit on all labelled utterances: the model that predicts and exports."""
+    final_variant: Variant = "none"
+    """The variant that --final refits."""
     align: AlignConfig = field(default_factory=AlignConfig)
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -192,7 +235,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
     ),
     "iemocap": (
         "IEMOCAP, 4 classes, leave-one-session-out.",
-        Config(data=Data("iemocap"), run_dir=Path("runs/iemocap"), variants=VARIANTS, seeds=(0, 1, 2)),
+        Config(data=Data("iemocap"), run_dir=Path("runs/iemocap"), variants=CORE_VARIANTS, seeds=(0, 1, 2)),
     ),
     "corpus": (
         "Any prepared corpus, by --data.name.",
@@ -241,6 +284,7 @@ def validate(config: Config) -> None:
         _validate_stage(stage, getattr(config, stage))
     if config.chunk_steps < 1:
         raise InfoserError(f"--chunk-steps {config.chunk_steps}: must be at least 1")
+    _validate_number("--label-fraction", config.label_fraction, _NUMBER | {"low_open": True, "high": 1.0, "high_open": False})
     _validate_number("--checkpoint-every-s", config.checkpoint_every_s, _NUMBER)
     if config.align.batch_size < 2:
         raise InfoserError("--align.batch-size must be at least 2: a pair needs another to be told from")

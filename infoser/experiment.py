@@ -19,11 +19,14 @@ from infoser.leakage import Fold
 from infoser.links import speaker_clusters
 from infoser.metrics.scores import Predictions, score_rows
 from infoser.quality import quality_rows
-from infoser.runs import SpaceRuns
+from infoser.runs import run_space
 from infoser.stages.classify import MODALITIES
 from infoser.trainer import Trainer
 
 ALIGNED_CELL = "space=aligned"
+
+
+FINAL = "final"
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -35,10 +38,21 @@ def train(config: Config) -> dict[str, Any]:
     parallel.use_all_cores(len(os.sched_getaffinity(0)))
     corpus = load_corpus(config)
     plan_folds(config, corpus)  # refuses what can't be run before the run folder is claimed
-    run_folder.claim(config, corpus)
-    results = run(config, corpus, _trainer(config, config.run_dir))
-    run_folder.write_results(config.run_dir, results)
+    with run_folder.locked(config.run_dir):
+        run_folder.claim(config, corpus)
+        trainer = _trainer(config, config.run_dir)
+        results = run(config, corpus, trainer)
+        run_folder.write_results(config.run_dir, results)
+        if config.final:
+            train_final(config, corpus, trainer)
     return results
+
+
+def train_final(config: Config, corpus: Corpus, trainer: Trainer) -> None:
+    """Refits the chosen variant on all labelled utterances, for prediction and export; nothing is left to score it on."""
+    everything = Fold(FINAL, np.arange(len(corpus)), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    chosen = dataclasses.replace(config, variants=(config.final_variant,), aligned_variants=(), label_fraction=1.0)
+    run_space(chosen, corpus, [everything], trainer, prefix=f"{FINAL}/")
 
 
 def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
@@ -75,10 +89,14 @@ def load_corpus(config: Config) -> Corpus:
 
 
 def _trainer(config: Config, folder: Path, *, restore_only: bool = False) -> Trainer:
+    mode = parallel.make_mode(config.parallel)
+    for stage in ("align", "generate", "classify"):
+        mode.check_batch(f"--{stage}.batch-size", getattr(config, stage).batch_size)
     return Trainer(
         folder,
         chunk_steps=config.chunk_steps,
         checkpoint_every_s=config.checkpoint_every_s,
+        mode=mode,
         restore_only=restore_only,
     )
 
@@ -101,9 +119,8 @@ def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
     notes = [f"fold {fold.name}: {note}" for fold in folds for note in fold.notes]
     predictions, quality = [], []
     for cell, cell_config in cells(config).items():
-        runs = SpaceRuns(cell_config, corpus, folds, trainer)
-        outputs = runs.run()
-        notes += runs.notes
+        outputs = run_space(cell_config, corpus, folds, trainer)
+        notes += outputs.notes
         predictions += [
             Predictions(
                 variant=head.variant,
@@ -114,18 +131,18 @@ def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
                 rows=head.unit.fold.test,
                 predicted=head.log_probability.argmax(axis=1),
             )
-            for head in outputs
+            for head in outputs.heads
             if not head.probe
         ]
-        quality += quality_rows(outputs, runs.alignment, corpus, cell)
+        quality += quality_rows(outputs, corpus, cell)
     scores = score_rows(
         predictions,
         label=corpus.label,
         speaker=speaker_clusters(corpus),
         classes=corpus.classes,
         subset_masks={fold.name: protocols.subsets(corpus, fold) for fold in folds},
-        protocol=protocol,
-        label_fraction=1.0,
+        protocol=_protocol_name(protocol, config),
+        label_fraction=config.label_fraction,
     )
     order = list(dict.fromkeys(config.variants + config.aligned_variants))
     rows = sorted(scores.rows, key=lambda row: (row["cell"], MODALITIES.index(row["modality"]), order.index(row["variant"])))
@@ -133,7 +150,7 @@ def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
         "rows": rows,
         "quality": quality,
         "notes": list(dict.fromkeys(notes + scores.notes)),
-        "provenance": provenance(config, corpus, protocol, folds),
+        "provenance": provenance(config, corpus, _protocol_name(protocol, config), folds),
     }
 
 
@@ -144,14 +161,22 @@ def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
       InfoserError: for a fold that does not exist, or a variant that the corpus can't have.
     """
     if corpus.text is None:
-        conditioned = [v for v in (*config.variants, *config.aligned_variants) if GENERATORS.get(v)]
+        asked = (*config.variants, *config.aligned_variants, *((config.final_variant,) if config.final else ()))
+        conditioned = [variant for variant in asked if GENERATORS.get(variant) in ("class_text", "paired")]
         if conditioned:
             raise InfoserError(
-                f"--variants {' '.join(dict.fromkeys(conditioned))}: conditioned on text, which corpus {corpus.name!r} has not "
-                "got here; infogan-notext does without"
+                f"--variants {' '.join(dict.fromkeys(conditioned))}: made from text or along with it, which corpus "
+                f"{corpus.name!r} has not got here; infogan-notext does without"
             )
     protocol = protocols.resolve_protocol(corpus, config.protocol)
-    return protocol, protocols.select_folds(protocols.make_folds(corpus, protocol), config.folds)
+    return protocol, protocols.select_folds(
+        protocols.make_folds(corpus, protocol, keep_partner=config.keep_partner), config.folds
+    )
+
+
+def _protocol_name(protocol: str, config: Config) -> str:
+    """The protocol as rows name it: with what departs from its rule."""
+    return f"{protocol}, partner kept" if protocol == "speaker" and config.keep_partner else protocol
 
 
 def cells(config: Config) -> dict[str, Config]:

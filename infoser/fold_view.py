@@ -118,11 +118,18 @@ def draw_rows(key: jax.Array, view: FoldView, batch_size: int) -> Int[Array, " b
     return view.rows[jax.random.randint(key, (batch_size,), 0, view.row_count)]
 
 
-def draw_class_balanced(key: jax.Array, view: FoldView, batch_size: int) -> tuple[Int[Array, " batch"], Int[Array, " batch"]]:
-    """Labelled rows, with replacement: a class uniformly from those that occur, then a row of it; and their labels."""
+def draw_class_balanced(
+    key: jax.Array, view: FoldView, batch_size: int, prior_exponent: Float[Array, ""] | float = 0.0
+) -> tuple[Int[Array, " batch"], Int[Array, " batch"]]:
+    """Labelled rows, drawn with replacement, and their labels: a class from those that occur, then a row of it.
+
+    A class is drawn with a probability proportional to its count to the power of `prior_exponent`: at 0 uniformly, at 1
+    by its share of the rows.
+    """
     class_key, row_key = jax.random.split(key)
-    occurs = jnp.where(view.class_count > 0, 0.0, -jnp.inf)
-    label = jax.random.categorical(class_key, occurs, shape=(batch_size,))
+    log_weight = prior_exponent * jnp.log(jnp.maximum(view.class_count, 1).astype(jnp.float32))
+    log_weight = jnp.where(view.class_count > 0, log_weight, -jnp.inf)
+    label = jax.random.categorical(class_key, log_weight, shape=(batch_size,))
     within = jax.random.randint(row_key, (batch_size,), 0, view.class_count[label])
     return view.labelled_rows[view.class_start[label] + within], label
 

@@ -1,13 +1,16 @@
-"""The only module that knows devices: lifts a stage, written for one run, to groups of runs spread over all devices.
+"""The only module that knows devices: lifts a stage, written for one run, to groups of runs and to all devices.
 
 Runs mode: each device takes an equal share of the runs and trains them without any communication, as
 `pmap(lift(chunk))`. On an accelerator `lift` is `vmap`: small steps are bound by launching, so runs are batched. On a CPU
 it is `lax.map`: batched products of small matrices are slower there than the same products one after the other, and a
 run's numbers then do not depend on its company at all.
+
+Data mode: every batch is divided over the devices, gradients are averaged, negatives gathered.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
 import zlib
@@ -19,6 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from infoser.batch_axis import SINGLE, BatchAxis
+from infoser.errors import InfoserError
 
 NEVER = np.iinfo(np.int32).max
 
@@ -84,39 +90,6 @@ def versions() -> dict[str, str]:
     return {package: importlib.metadata.version(package) for package in ("jax", "jaxlib", "flax", "optax", "numpy")}
 
 
-def spread(tree: Any) -> Any:
-    """Stacks of runs (axis 0) dealt out to the devices: each leaf (runs, …) becomes (devices, runs per device, …).
-
-    The last run is repeated to fill the last device; `gather` drops what was filled in.
-    """
-    devices = device_count()
-    sharding = NamedSharding(Mesh(np.asarray(jax.local_devices()), ("runs",)), PartitionSpec("runs"))
-
-    def deal(leaf: Any) -> jax.Array:
-        leaf = jnp.asarray(leaf)
-        per_device = -(-leaf.shape[0] // devices)
-        index = np.minimum(np.arange(devices * per_device), leaf.shape[0] - 1)
-        return jax.device_put(leaf[index].reshape(devices, per_device, *leaf.shape[1:]), sharding)
-
-    return jax.tree.map(deal, tree)
-
-
-def gather(tree: Any, runs: int) -> Any:
-    """The inverse of `spread`, on the host: (devices, runs per device, …) to NumPy arrays (runs, …)."""
-
-    def collect(leaf: jax.Array) -> np.ndarray:
-        flat = leaf.reshape(-1, *leaf.shape[2:])[:runs]
-        return np.asarray(flat)
-
-    return jax.tree.map(collect, tree)
-
-
-def replicate(tree: Any) -> Any:
-    """Puts arrays that all runs share on every device, once."""
-    sharding = NamedSharding(Mesh(np.asarray(jax.local_devices()), ("runs",)), PartitionSpec())
-    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
-
-
 def run_keys(seeds: Sequence[int], folds: Sequence[str]) -> jax.Array:
     """(runs, 2) raw keys, one for each run's seed and fold; stage and step are folded in where they are used.
 
@@ -129,30 +102,116 @@ def run_keys(seeds: Sequence[int], folds: Sequence[str]) -> jax.Array:
     return jnp.stack([jax.random.key_data(key) for key in keys])
 
 
-def init_runs(stage: Stage, shared: Any, runs: Any, keys: jax.Array) -> Any:
-    """The state of every run before its first step; `runs` and `keys` are spread, `shared` replicated."""
-    return _lifted(stage, "init")(shared, runs, keys)
+class RunsMode:
+    """Each device trains its share of the runs, without communication."""
+
+    axis = SINGLE
+
+    def check_batch(self, flag: str, batch_size: int) -> None:
+        """Any batch size will do: batches are not divided."""
+
+    def stage(self, stage: Any) -> Any:
+        """The structure as it trains in this mode."""
+        return stage
+
+    def spread(self, tree: Any) -> Any:
+        """Stacks of runs (axis 0) dealt out: each leaf (runs, …) becomes (devices, runs per device, …).
+
+        The last run is repeated to fill the last device; `gather` drops what was filled in.
+        """
+        devices = device_count()
+        sharding = NamedSharding(_mesh(), PartitionSpec("devices"))
+
+        def deal(leaf: Any) -> jax.Array:
+            leaf = np.asarray(leaf)
+            per_device = -(-leaf.shape[0] // devices)
+            index = np.minimum(np.arange(devices * per_device), leaf.shape[0] - 1)
+            return jax.device_put(leaf[index].reshape(devices, per_device, *leaf.shape[1:]), sharding)
+
+        return jax.tree.map(deal, tree)
+
+    def gather(self, tree: Any, runs: int) -> Any:
+        """The inverse of `spread`, on the host: (devices, runs per device, …) to NumPy arrays (runs, …)."""
+        return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:])[:runs], tree)
+
+    def replicate(self, tree: Any) -> Any:
+        """Puts arrays that all runs share on every device, once."""
+        return _replicated(tree)
+
+    def init_runs(self, stage: Stage, shared: Any, runs: Any, keys: Any) -> Any:
+        """The state of every run before its first step; `runs` and `keys` are spread, `shared` replicated."""
+        return _runs_function(stage, "init", ())(shared, runs, keys)
+
+    def train_chunk(
+        self, stage: Stage, length: int, state: Any, shared: Any, runs: Any, keys: Any, start: int
+    ) -> tuple[Any, Any, Any]:
+        """Trains every run for up to `length` steps from step `start`, stopping at `stage.steps`, in one compiled call.
+
+        Args:
+          state: spread states; donated.
+          keys: spread run keys.
+
+        Returns:
+          The new states; for each loss term its mean over the chunk; and the first step at which it was not finite
+          (NEVER if it always was). The latter two are dictionaries of spread arrays.
+        """
+        return _runs_function(stage, "chunk", (length,))(state, shared, runs, keys, jnp.int32(start))
+
+    def outputs(self, stage: Any, function: str, state: Any, shared: Any, runs: Any, keys: Any, *static: int) -> Any:
+        """Calls `stage.<function>(state, shared, run, key, *static)` for every run."""
+        return _runs_function(stage, function, static)(state, shared, runs, keys)
 
 
-def train_chunk(
-    stage: Stage, length: int, state: Any, shared: Any, runs: Any, keys: jax.Array, start: int
-) -> tuple[Any, Any, Any]:
-    """Trains every run for up to `length` steps from step `start`, stopping at `stage.steps`, in one compiled call.
+class DataMode(RunsMode):
+    """Every batch is divided over the devices; runs train one after the other, their states replicated.
 
-    Args:
-      state: spread states; donated.
-      keys: spread run keys.
-
-    Returns:
-      The new states; for each loss term its mean over the chunk; and the first step at which it was not finite (NEVER
-      if it always was). Both are dictionaries of (devices, runs per device) arrays.
+    The gradients are those of the whole batch: means over devices, with the negatives of a contrastive loss gathered from
+    all of them.
     """
-    return _lifted(stage, f"chunk {length}")(state, shared, runs, keys, jnp.int32(start))
+
+    def __init__(self) -> None:
+        self.axis = BatchAxis("devices", device_count())
+
+    def check_batch(self, flag: str, batch_size: int) -> None:
+        """Refuses a batch that the devices can't share equally.
+
+        Raises:
+          InfoserError: naming the flag.
+        """
+        if batch_size % self.axis.size:
+            raise InfoserError(f"{flag} {batch_size}: --parallel data divides batches over {self.axis.size} devices equally")
+
+    def stage(self, stage: Any) -> Any:
+        """The structure with its batches divided."""
+        return dataclasses.replace(stage, axis=self.axis)
+
+    def spread(self, tree: Any) -> Any:
+        """All runs to every device."""
+        return _replicated(tree)
+
+    def gather(self, tree: Any, runs: int) -> Any:
+        """All runs, on the host."""
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[:runs], tree)
+
+    def init_runs(self, stage: Stage, shared: Any, runs: Any, keys: Any) -> Any:
+        """As in runs mode; parameters do not depend on how batches are divided."""
+        return _replicated(_whole_function(_undivided(stage), "init", ())(shared, runs, keys))
+
+    def train_chunk(
+        self, stage: Stage, length: int, state: Any, shared: Any, runs: Any, keys: Any, start: int
+    ) -> tuple[Any, Any, Any]:
+        """As in runs mode; the state is not donated, since every device holds it."""
+        number = np.arange(self.axis.size)
+        return _data_function(stage, length)(number, state, shared, runs, keys, jnp.int32(start))
+
+    def outputs(self, stage: Any, function: str, state: Any, shared: Any, runs: Any, keys: Any, *static: int) -> Any:
+        """As in runs mode, on undivided batches."""
+        return _whole_function(_undivided(stage), function, static)(state, shared, runs, keys)
 
 
-def run_outputs(stage: Any, function: str, state: Any, shared: Any, runs: Any, keys: jax.Array, *static: int) -> Any:
-    """Calls `stage.<function>(state, shared, run, key, *static)` for every run."""
-    return _lifted(stage, function, static)(state, shared, runs, keys)
+def make_mode(name: str) -> RunsMode:
+    """The mode of that name: `runs` or `data`."""
+    return {"runs": RunsMode, "data": DataMode}[name]()
 
 
 def _lift(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -161,39 +220,66 @@ def _lift(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.vmap(function)
 
 
-@functools.cache
-def _lifted(stage: Any, name: str, static: tuple[int, ...] = ()) -> Callable[..., Any]:
-    """The compiled, lifted function of that name: built once for equal stages."""
+def _typed(stage: Stage, key: jax.Array) -> jax.Array:
+    """The key of a run and stage, from the run's raw key."""
+    return jax.random.fold_in(jax.random.wrap_key_data(key), zlib.crc32(stage.name.encode()) & 0x7FFFFFFF)
 
-    def typed(key: jax.Array) -> jax.Array:
-        return jax.random.fold_in(jax.random.wrap_key_data(key), _stage_number(stage.name))
 
-    def count() -> None:
+def _function(stage: Any, name: str, static: tuple[int, ...]) -> Callable[..., Any]:
+    """One function of a stage, lifted to the runs that one device holds; counts its traces."""
+
+    def init(shared: Any, runs: Any, keys: Any) -> Any:
         trace_counts[stage.name, name] += 1
+        return _lift(lambda run, key: stage.init(shared, run, _typed(stage, key)))(runs, keys)
 
-    if name == "init":
+    def chunk(state: Any, shared: Any, runs: Any, keys: Any, start: Any) -> Any:
+        trace_counts[stage.name, name] += 1
+        return _lift(lambda s, run, key: _chunk(stage, static[0], s, shared, run, _typed(stage, key), start))(state, runs, keys)
 
-        def init(shared: Any, runs: Any, keys: jax.Array) -> Any:
-            count()
-            return _lift(lambda run, key: stage.init(shared, run, typed(key)))(runs, keys)
-
-        return jax.pmap(init, in_axes=(None, 0, 0))
-
-    if name.startswith("chunk "):
-        length = int(name.removeprefix("chunk "))
-
-        def chunk(state: Any, shared: Any, runs: Any, keys: jax.Array, start: jax.Array) -> Any:
-            count()
-            return _lift(lambda s, run, key: _chunk(stage, length, s, shared, run, typed(key), start))(state, runs, keys)
-
-        return jax.pmap(chunk, in_axes=(0, None, 0, 0, None), donate_argnums=0)
-
-    def outputs(state: Any, shared: Any, runs: Any, keys: jax.Array) -> Any:
-        count()
+    def outputs(state: Any, shared: Any, runs: Any, keys: Any) -> Any:
+        trace_counts[stage.name, name] += 1
         method = getattr(stage, name)
-        return _lift(lambda s, run, key: method(s, shared, run, typed(key), *static))(state, runs, keys)
+        return _lift(lambda s, run, key: method(s, shared, run, _typed(stage, key), *static))(state, runs, keys)
 
-    return jax.pmap(outputs, in_axes=(0, None, 0, 0))
+    return {"init": init, "chunk": chunk}.get(name, outputs)
+
+
+@functools.cache
+def _runs_function(stage: Any, name: str, static: tuple[int, ...]) -> Callable[..., Any]:
+    """Compiled for runs spread over the devices; built once for equal stages."""
+    axes = {"init": (None, 0, 0), "chunk": (0, None, 0, 0, None)}.get(name, (0, None, 0, 0))
+    return jax.pmap(_function(stage, name, static), in_axes=axes, donate_argnums=(0,) if name == "chunk" else ())
+
+
+@functools.cache
+def _whole_function(stage: Any, name: str, static: tuple[int, ...]) -> Callable[..., Any]:
+    """Compiled for undivided batches and all runs, the same on every device."""
+    return jax.jit(_function(stage, name, static))
+
+
+@functools.cache
+def _data_function(stage: Any, length: int) -> Callable[..., Any]:
+    """A chunk compiled for batches divided over the devices: the device's number is the only thing that is mapped."""
+    chunk = _function(stage, "chunk", (length,))
+    return jax.pmap(
+        lambda _, *arguments: chunk(*arguments),
+        axis_name=stage.axis.name,
+        in_axes=(0, None, None, None, None, None),
+        out_axes=(None, None, None),  # pyright: ignore[reportArgumentType]
+    )
+
+
+def _undivided(stage: Any) -> Any:
+    return dataclasses.replace(stage, axis=SINGLE)
+
+
+def _mesh() -> Mesh:
+    return Mesh(np.asarray(jax.local_devices()), ("devices",))
+
+
+def _replicated(tree: Any) -> Any:
+    sharding = NamedSharding(_mesh(), PartitionSpec())
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
 
 
 def _chunk(
@@ -221,7 +307,3 @@ def _chunk(
     (state, sums, first_bad), _ = jax.lax.scan(body, (state, zeros, never), start + jnp.arange(length))
     done = jnp.minimum(length, stage.steps - start)
     return state, {name: total / done for name, total in sums.items()}, first_bad
-
-
-def _stage_number(name: str) -> int:
-    return zlib.crc32(name.encode()) & 0x7FFFFFFF  # Python's own hash is salted per process

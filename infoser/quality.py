@@ -11,10 +11,10 @@ import numpy as np
 from infoser.corpus import Corpus
 from infoser.metrics.classification import confusion_matrix, unweighted_average_recall
 from infoser.metrics.generation import class_information_lower_bound, mean_and_error
-from infoser.runs import HeadOutputs
+from infoser.runs import HeadOutputs, SpaceOutputs
 
 
-def quality_rows(outputs: Sequence[HeadOutputs], alignment: Sequence[float], corpus: Corpus, cell: str) -> list[dict[str, Any]]:
+def quality_rows(outputs: SpaceOutputs, corpus: Corpus, cell: str) -> list[dict[str, Any]]:
     """What generated audio features hold, beside what real ones do.
 
     `class_information_nats`: the mean over folds and seeds of E[ln q(c|ĥ)] + H(c), with q a head freshly fitted to other
@@ -24,12 +24,11 @@ def quality_rows(outputs: Sequence[HeadOutputs], alignment: Sequence[float], cor
     other test utterances of the same emotion as negatives, a lower bound on I(h;t|c).
 
     Args:
-      outputs: of all heads of one space.
-      alignment: for each fold and seed, the estimate of I(h;t|c); empty without an aligner.
+      outputs: of one space.
       corpus: for the labels.
       cell: copied into the rows.
     """
-    audio = [head for head in outputs if head.modality == "audio"]
+    audio = [head for head in outputs.heads if head.modality == "audio"]
     reference = [head for head in audio if head.variant == "none" and not head.probe]
     rows = []
     real = {"variant": "real", "heads": reference, "tested": [_test_rows(head, corpus) for head in reference]}
@@ -38,7 +37,7 @@ def quality_rows(outputs: Sequence[HeadOutputs], alignment: Sequence[float], cor
         for variant in dict.fromkeys(head.variant for head in audio if head.probe)
         if (heads := [head for head in audio if head.probe and head.variant == variant])
     ]
-    shared = mean_and_error(list(alignment)) if len(alignment) else (None, None)
+    shared = mean_and_error(outputs.alignment) if outputs.alignment else (None, None)
     trtr = _mean_ua(reference, corpus)
     for part in ([real] if reference else []) + generated:
         bounds = [class_information_lower_bound(*tested) for tested in part["tested"]]

@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from infoser.config import Config, fingerprint, from_json, to_json
 from infoser.corpus import Corpus
-from infoser.errors import InfoserError
+from infoser.errors import InfoserError, can_be_written
 
 _CONFIG = "config.json"
+_LOCK = ".lock"
 RESULTS = "results.json"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the run folder for this process, making it if need be; the lock ends with the process, however it ends.
+
+    Raises:
+      InfoserError: if another process trains in it, it is not a run folder, or it can't be written.
+    """
+    with can_be_written(folder):
+        if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in (_CONFIG, _LOCK)):
+            raise InfoserError(f"{folder} has files but no {_CONFIG}: it is not a run folder; choose another --run-dir")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InfoserError(f"another process is training in {folder}; wait for it, or use another --run-dir") from None
+        yield
 
 
 def claim(config: Config, corpus: Corpus) -> None:
     """Makes the run folder this configuration's own, or checks that it is.
 
     Raises:
-      InfoserError: if it belongs to another configuration or corpus, is not a run folder, or can't be written.
+      InfoserError: if it belongs to another configuration or corpus, or can't be written.
     """
     folder = config.run_dir
     contents = {"config": to_json(config), "corpus": {"shards_hash": corpus.provenance.get("shards_hash")}}
@@ -34,13 +58,7 @@ def claim(config: Config, corpus: Corpus) -> None:
             )
         check_corpus(folder, shards_hash, corpus)
         return
-    try:
-        if folder.is_dir() and any(folder.iterdir()):
-            raise InfoserError(f"{folder} has files but no {_CONFIG}: it is not a run folder; choose another --run-dir")
-        folder.mkdir(parents=True, exist_ok=True)
-        write(folder / _CONFIG, json.dumps(contents, indent=1))
-    except OSError as error:
-        raise InfoserError(f"the run folder {folder} can't be written: {error.strerror or error}") from error
+    write(folder / _CONFIG, json.dumps(contents, indent=1))
 
 
 def read(folder: Path) -> tuple[Config, str | None]:
@@ -74,12 +92,9 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
     Raises:
       InfoserError: if they can't be written.
     """
-    try:
-        write(folder / RESULTS, as_text(results))
-        for name, rows in (("scores.csv", results["rows"]), ("quality.csv", results["quality"])):
-            write(folder / name, _csv(rows))
-    except OSError as error:
-        raise InfoserError(f"the results can't be written to {folder}: {error.strerror or error}") from error
+    write(folder / RESULTS, as_text(results))
+    for name, rows in (("scores.csv", results["rows"]), ("quality.csv", results["quality"])):
+        write(folder / name, _csv(rows))
 
 
 def compare(folder: Path, results: dict[str, Any]) -> str:
@@ -101,13 +116,18 @@ def as_text(results: dict[str, Any]) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a text file atomically: a reader sees the old one or the new one."""
+    """Writes a text file atomically: a reader sees the old one or the new one.
+
+    Raises:
+      InfoserError: if the file system refuses.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with can_be_written(path):
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from infoser import parallel
-from infoser.checkpoints import Checkpoints, as_host_arrays
-from infoser.errors import InfoserError
+from infoser.checkpoints import Checkpoints
+from infoser.errors import InfoserError, can_be_written
 from infoser.progress import Progress
 
 
@@ -54,7 +54,7 @@ class Group:
       names: the runs, in the order of axis 0 of `runs`.
       shared: arrays common to all runs, on the devices already.
       runs: this group's run arrays, stacked on axis 0, on the host.
-      trained_on: for each fold, the sorted hashes of the ids of the utterances it trains on.
+      trained_on, tested_on: for each fold, the sorted hashes of the ids of the utterances it trains on, and is tested on.
     """
 
     name: str
@@ -63,12 +63,14 @@ class Group:
     shared: Any
     runs: Any
     trained_on: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tested_on: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Trained:
     """A trained group: its states and its inputs, spread over the devices, ready for `outputs`."""
 
+    mode: parallel.RunsMode
     group: Group
     state: Any
     runs: Any
@@ -82,9 +84,9 @@ class Trained:
           runs: other run arrays than those trained on, stacked on axis 0.
         """
         group = self.group
-        inputs = self.runs if runs is None else parallel.spread(runs)
-        result = parallel.run_outputs(group.stage, function, self.state, group.shared, inputs, self.keys, *static)
-        return parallel.gather(result, len(group.names))
+        inputs = self.runs if runs is None else self.mode.spread(runs)
+        arguments = (self.state, group.shared, inputs, self.keys, *static)
+        return self.mode.gather(self.mode.outputs(group.stage, function, *arguments), len(group.names))
 
 
 class Trainer:
@@ -94,11 +96,15 @@ class Trainer:
       run_dir: the run folder.
       chunk_steps: steps in a compiled call; does not change results.
       checkpoint_every_s: seconds between checkpoints.
+      mode: how devices are used.
       restore_only: train nothing; a group that is not complete is an error (evaluation).
     """
 
-    def __init__(self, run_dir: Path, *, chunk_steps: int, checkpoint_every_s: float, restore_only: bool = False):
+    def __init__(
+        self, run_dir: Path, *, chunk_steps: int, checkpoint_every_s: float, mode: parallel.RunsMode, restore_only: bool = False
+    ):
         self._run_dir = run_dir
+        self.mode = mode
         self._chunk_steps = chunk_steps
         self._checkpoint_every_s = checkpoint_every_s
         self._restore_only = restore_only
@@ -112,42 +118,46 @@ class Trainer:
           Stopped: after a signal.
         """
         stage, folder = group.stage, self._run_dir / group.name
+        mode = self.mode
         checkpoints = Checkpoints(folder)
-        runs = parallel.spread(group.runs)
-        keys = parallel.spread(parallel.run_keys([n.seed for n in group.names], [n.fold for n in group.names]))
-        state = parallel.init_runs(stage, group.shared, runs, keys)
-        restored = checkpoints.restore(self._contents(group, state))
+        runs = mode.spread(group.runs)
+        keys = mode.spread(parallel.run_keys([n.seed for n in group.names], [n.fold for n in group.names]))
+        with fits_in_memory(group):
+            state = mode.init_runs(mode.stage(stage), group.shared, runs, keys)
+        restored = checkpoints.restore(self._gathered(group, state))
         done = 0
         if restored is not None:
-            done = restored.step
-            state = parallel.spread(restored.state["state"])
-            if not all(np.array_equal(restored.state["trained_on"][f], ids) for f, ids in group.trained_on.items()):
-                raise InfoserError(f"{folder} was trained on other utterances than the corpus has now; use another --run-dir")
+            _check_utterances(folder, group, restored.trained_on)
+            done, state = restored.step, mode.spread(restored.state)
         if self._restore_only and done < stage.steps:
             raise InfoserError(
                 f"{folder} has {done} of {stage.steps} training steps; run the training command again to finish it"
             )
         if done < stage.steps:
             state = self._loop(group, checkpoints, state, runs, keys, done)
-        return Trained(group, state, runs, keys)
+        return Trained(mode, group, state, runs, keys)
 
     def _loop(self, group: Group, checkpoints: Checkpoints, state: Any, runs: Any, keys: Any, done: int) -> Any:
         stage, start = group.stage, time.monotonic()
+        trained_stage = self.mode.stage(stage)
         length = -(-stage.steps // -(-stage.steps // self._chunk_steps))  # equal chunks of at most chunk_steps
         metrics = Metrics(self._run_dir / group.name / "metrics.jsonl", group, done)
         saved_at = start
         what = f"{group.name} × {len(group.names)} runs"
         with signals_held() as received, Progress(what, stage.steps, unit="steps", done=done) as progress:
             while done < stage.steps:
-                state, means, first_bad = parallel.train_chunk(stage, length, state, group.shared, runs, keys, done)
-                means, first_bad = parallel.gather((means, first_bad), len(group.names))
+                with fits_in_memory(group):
+                    state, means, first_bad = self.mode.train_chunk(
+                        trained_stage, length, state, group.shared, runs, keys, done
+                    )
+                    means, first_bad = self.mode.gather((means, first_bad), len(group.names))
                 _refuse_not_finite(group, first_bad)
                 done = min(done + length, stage.steps)
                 metrics.write(done, means)
                 progress.update(done)
                 due = time.monotonic() - saved_at >= self._checkpoint_every_s
                 if done == stage.steps or received or due:
-                    checkpoints.save(done, self._contents(group, state))
+                    checkpoints.save(done, self._gathered(group, state), group.trained_on)
                     saved_at = time.monotonic()
                 if received and done < stage.steps:
                     name = signal.Signals(received[0]).name
@@ -165,9 +175,8 @@ class Trainer:
             )
         return state
 
-    def _contents(self, group: Group, state: Any) -> dict[str, Any]:
-        gathered = parallel.gather(state, len(group.names))
-        return as_host_arrays({"state": gathered, "trained_on": dict(group.trained_on)})
+    def _gathered(self, group: Group, state: Any) -> Any:
+        return self.mode.gather(state, len(group.names))
 
 
 class Metrics:
@@ -179,8 +188,12 @@ class Metrics:
 
     def __init__(self, path: Path, group: Group, done: int):
         self._path, self._group = path, group
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = []
+        with can_be_written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._keep_until(done)
+
+    def _keep_until(self, done: int) -> None:
+        path, kept = self._path, []
         if path.exists():
             for line in path.read_text().splitlines():
                 try:
@@ -192,10 +205,28 @@ class Metrics:
 
     def write(self, step: int, means: Mapping[str, np.ndarray]) -> None:
         """Appends one line for each run."""
-        with self._path.open("a") as file:
-            for number, name in enumerate(self._group.names):
-                terms = {term: float(means[term][number]) for term in self._group.stage.terms}
-                file.write(json.dumps({"step": step, "run": str(name), **terms}) + "\n")
+        lines = []
+        for number, name in enumerate(self._group.names):
+            terms = {term: float(means[term][number]) for term in self._group.stage.terms}
+            lines.append(json.dumps({"step": step, "run": str(name), **terms}) + "\n")
+        with can_be_written(self._path), self._path.open("a") as file:
+            file.writelines(lines)
+
+
+def _check_utterances(folder: Path, group: Group, trained_on: Mapping[str, np.ndarray]) -> None:
+    """Refuses a checkpoint that was trained on test utterances, or on others than this group's."""
+    for fold, tested in group.tested_on.items():
+        seen = np.intersect1d(trained_on.get(fold, tested), tested)
+        if len(seen):
+            raise InfoserError(
+                f"{folder} was trained on {len(seen)} of the {len(tested)} test utterances of fold {fold!r}: scores on them "
+                "would mean nothing; train this protocol and corpus in a run folder of its own"
+            )
+    for fold, ids in group.trained_on.items():
+        if not np.array_equal(trained_on.get(fold, ids[:0]), ids):
+            raise InfoserError(
+                f"{folder} was trained on other utterances of fold {fold!r} than the corpus has now; use another --run-dir"
+            )
 
 
 def _refuse_not_finite(group: Group, first_bad: Mapping[str, np.ndarray]) -> None:
@@ -209,6 +240,20 @@ def _refuse_not_finite(group: Group, first_bad: Mapping[str, np.ndarray]) -> Non
         f"{group.name}, run {group.names[run]}: the loss term {terms[first]!r} is not finite at step {steps[first, run]}; "
         "lower this stage's learning rate or the term's weight (the last checkpoint before it is kept)"
     )
+
+
+@contextmanager
+def fits_in_memory(group: Group) -> Iterator[None]:
+    """Turns an exhausted memory, the devices' or the host's, into a message that says what to do."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise InfoserError(
+            f"{group.name}: {len(group.names)} runs do not fit in memory together; train them in parts, with fewer --folds, "
+            "--seeds or --variants in run folders of their own, or lower this stage's batch size and width"
+        ) from error
 
 
 @contextmanager

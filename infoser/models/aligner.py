@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from infoser.batch_axis import SINGLE, BatchAxis
 from infoser.models.mlp import MLP
 
 
@@ -25,11 +26,13 @@ class Aligner(nn.Module):
       width: width of each encoder's hidden layer.
       representation_dim: width of h and of t.
       n_classes: number of emotions.
+      axis: how the batch is spread over devices; scores and representations that are compared are of the whole batch.
     """
 
     width: int
     representation_dim: int
     n_classes: int
+    axis: BatchAxis = SINGLE
 
     @nn.compact
     def __call__(
@@ -41,7 +44,7 @@ class Aligner(nn.Module):
         train: bool = False,
     ) -> Aligned:
         def encode(name, features):
-            encoder = MLP((self.width,), self.representation_dim, name=name)
+            encoder = MLP((self.width,), self.representation_dim, self.axis, name=name)
             return nn.LayerNorm(name=f"{name}_norm")(encoder(features, dropout, train=train))
 
         h = encode("audio_encoder", audio)
@@ -51,5 +54,7 @@ class Aligner(nn.Module):
         t = encode("text_encoder", text)
         joint = nn.Dense(self.n_classes, name="joint_head")
         logits += (nn.Dense(self.n_classes, name="text_head")(t), joint(jnp.concatenate([h, t], axis=-1)))
+        # Every pair of the whole batch is scored, also where each device encodes a part of it.
+        h, t = self.axis.whole(h), self.axis.whole(t)
         scores = nn.Dense(self.representation_dim, use_bias=False, name="critic")(h) @ t.T / self.representation_dim
         return Aligned(h, t, logits, scores)

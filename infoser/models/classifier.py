@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from infoser.models.mlp import MLP, drop
+from infoser.batch_axis import SINGLE, BatchAxis, drop
+from infoser.models.mlp import MLP
 
 
 class Classifier(nn.Module):
@@ -13,10 +14,12 @@ class Classifier(nn.Module):
     Attributes:
       width: width of the hidden layer.
       n_classes: number of emotions.
+      axis: how the batch is spread over devices.
     """
 
     width: int
     n_classes: int
+    axis: BatchAxis = SINGLE
 
     @nn.compact
     def __call__(
@@ -28,5 +31,5 @@ class Classifier(nn.Module):
         train: bool = False,
     ) -> Float[Array, "batch classes"]:
         if train:
-            features = drop(features, input_dropout, self.make_rng("dropout"))
-        return MLP((self.width,), self.n_classes)(jnp.asarray(features), dropout, train=train)
+            features = drop(features, input_dropout, self.make_rng("dropout"), self.axis)
+        return MLP((self.width,), self.n_classes, self.axis)(jnp.asarray(features), dropout, train=train)

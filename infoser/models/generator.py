@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from infoser.batch_axis import SINGLE, BatchAxis
 from infoser.models.mlp import MLP
 
 
@@ -47,10 +48,12 @@ class Discriminator(nn.Module):
     Attributes:
       width: width of the two hidden layers.
       n_classes: number of emotions.
+      axis: how the batch is spread over devices.
     """
 
     width: int
     n_classes: int
+    axis: BatchAxis = SINGLE
 
     @nn.compact
     def __call__(
@@ -62,7 +65,7 @@ class Discriminator(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, " batch"]:
-        hidden = MLP((self.width,), self.width)(features, dropout, train=train)
+        hidden = MLP((self.width,), self.width, self.axis)(features, dropout, train=train)
         hidden = jax.nn.leaky_relu(hidden, 0.2)
         condition = _condition(label, self.n_classes, text)
         projection = nn.Dense(self.width, use_bias=False, name="projection")(condition)
@@ -100,3 +103,25 @@ class Recogniser(nn.Module):
         # Bounded so that a variance can neither vanish nor explode: ln σ² in [−6, 6].
         log_variance = 6.0 * jnp.tanh(nn.Dense(self.text_dim)(hidden) / 6.0)
         return Recovered(logits, nn.Dense(self.text_dim)(hidden), log_variance)
+
+
+class PairCritic(nn.Module):
+    """f(ĥ, t̂) = ⟨a(ĥ), b(t̂)⟩ / √dim: a separable critic that scores every audio of a batch with every text.
+
+    Attributes:
+      width: width of the hidden layers.
+      dim: width of the inner product.
+      axis: how the batch is spread over devices; the pairs of the whole batch are scored.
+    """
+
+    width: int
+    dim: int = 32
+    axis: BatchAxis = SINGLE
+
+    @nn.compact
+    def __call__(
+        self, audio: Float[Array, "batch audio_dim"], text: Float[Array, "batch text_dim"]
+    ) -> Float[Array, "whole whole"]:
+        audio = MLP((self.width,), self.dim, name="audio")(audio)
+        text = MLP((self.width,), self.dim, name="text")(text)
+        return self.axis.whole(audio) @ self.axis.whole(text).T / jnp.sqrt(self.dim)

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from infoser.batch_axis import SINGLE, BatchAxis, drop
+
 
 class MLP(nn.Module):
     """Hidden layers with leaky rectifiers (slope 0.2) and dropout, then a linear layer.
@@ -13,10 +15,12 @@ class MLP(nn.Module):
     Attributes:
       hidden: width of each hidden layer.
       out: width of the output.
+      axis: how the batch is spread over devices (dropout depends on it).
     """
 
     hidden: Sequence[int]
     out: int
+    axis: BatchAxis = SINGLE
 
     @nn.compact
     def __call__(
@@ -25,11 +29,5 @@ class MLP(nn.Module):
         for width in self.hidden:
             x = jax.nn.leaky_relu(nn.Dense(width)(x), 0.2)
             if train:
-                x = drop(x, dropout, self.make_rng("dropout"))
+                x = drop(x, dropout, self.make_rng("dropout"), self.axis)
         return nn.Dense(self.out)(x)
-
-
-def drop(x: Float[Array, "batch dim"], rate: Float[Array, ""] | float, key: jax.Array) -> Float[Array, "batch dim"]:
-    """Dropout whose rate may be a traced number, so that runs with different rates share one program (Linen's may not)."""
-    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-    return jax.numpy.where(keep, x / (1.0 - rate), 0.0)

@@ -11,6 +11,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from infoser.batch_axis import SINGLE, BatchAxis
 from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_rows
 from infoser.losses import cross_modal, mutual_information
 from infoser.models import apply
@@ -47,6 +48,7 @@ class Align:
 
     Attributes:
       label_free: leaves the class losses out altogether (the `encoder` space).
+      axis: how a batch is spread over devices.
     """
 
     n_classes: int
@@ -57,6 +59,7 @@ class Align:
     batch_size: int
     steps: int
     mi_estimator: str
+    axis: BatchAxis = SINGLE
     name: str = "align"
 
     @property
@@ -70,7 +73,7 @@ class Align:
 
     @property
     def _model(self) -> Aligner:
-        return Aligner(self.width, self.representation_dim, self.n_classes)
+        return Aligner(self.width, self.representation_dim, self.n_classes, self.axis)
 
     def _read(self, shared: Features, view: FoldView, rows: Any) -> tuple[Any, Any]:
         return shared.read_audio(view, rows), shared.read_text(view, rows)
@@ -80,26 +83,29 @@ class Align:
         params = self._model.init(key, *self._read(shared, run.view, jnp.zeros(1, jnp.int32)))
         return AlignState(params, adamw(0.0, 0.0).init(params))
 
-    def train_step(
-        self, state: AlignState, shared: Features, run: AlignRun, key: jax.Array, progress: Float[Array, ""]
-    ) -> tuple[AlignState, dict[str, Float[Array, ""]]]:
-        """One step of AdamW on the weighted sum of the terms."""
+    def gradients(
+        self, state: AlignState, shared: Features, run: AlignRun, key: jax.Array
+    ) -> tuple[Any, dict[str, Float[Array, ""]]]:
+        """Gradients of the weighted sum of the terms on a fresh batch, and the terms, over the whole batch."""
         pair_key, label_key, dropout_key = jax.random.split(key, 3)
         numbers = run.numbers
 
         def align(params: Any, rows: Any, salt: int) -> Aligned:
             rngs = {"dropout": jax.random.fold_in(dropout_key, salt)}
-            return apply(self._model, params, *self._read(shared, run.view, rows), numbers["dropout"], train=True, rngs=rngs)
+            read = self._read(shared, run.view, self.axis.local(rows))
+            return apply(self._model, params, *read, numbers["dropout"], train=True, rngs=rngs)
 
         def loss(params: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
             total, terms = jnp.zeros(()), {}
             if not self.label_free:
-                rows, label = draw_class_balanced(label_key, run.view, self.batch_size)
+                rows, labels = draw_class_balanced(label_key, run.view, self.batch_size)
+                label = self.axis.local(labels)
                 logits = align(params, rows, 0).logits
                 losses = [optax.softmax_cross_entropy_with_integer_labels(head, label).mean() for head in logits]
                 terms["class"] = sum(losses, jnp.zeros(()))
                 total += numbers["class_weight"] * terms["class"]
             if self.has_text:
+                # Representations and scores of the whole batch: every device's utterances are negatives of all others'.
                 pairs = align(params, draw_rows(pair_key, run.view, self.batch_size), 1)
                 assert pairs.text is not None and pairs.scores is not None
                 contrastive = cross_modal.symmetric_contrastive(pairs.audio, pairs.text, numbers["temperature"])
@@ -109,8 +115,14 @@ class Align:
                 total -= numbers["mi_weight"] * terms["mutual_information"]
             return total, terms | {"total": total}
 
-        gradients, terms = jax.grad(loss, has_aux=True)(state.params)
-        updates, optimizer = adamw(numbers["learning_rate"], numbers["weight_decay"], progress).update(
+        return self.axis.mean(jax.grad(loss, has_aux=True)(state.params))
+
+    def train_step(
+        self, state: AlignState, shared: Features, run: AlignRun, key: jax.Array, progress: Float[Array, ""]
+    ) -> tuple[AlignState, dict[str, Float[Array, ""]]]:
+        """One step of AdamW."""
+        gradients, terms = self.gradients(state, shared, run, key)
+        updates, optimizer = adamw(run.numbers["learning_rate"], run.numbers["weight_decay"], progress).update(
             gradients, state.optimizer, state.params
         )
         return AlignState(optax.apply_updates(state.params, updates), optimizer), terms

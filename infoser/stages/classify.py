@@ -11,7 +11,9 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from infoser.batch_axis import SINGLE, BatchAxis
 from infoser.fold_view import Features, FoldView, draw_class_balanced
+from infoser.losses import classification
 from infoser.models import apply
 from infoser.models.classifier import Classifier
 from infoser.stages.schedule import adamw
@@ -21,10 +23,15 @@ MODALITIES = ("audio", "text", "both")
 
 @struct.dataclass
 class GeneratedRows:
-    """A pool of generated rows, standardised like the real ones; padded at the end, `count` says how many are meant."""
+    """A pool of rows to train on besides the real ones, standardised like them.
+
+    Attributes:
+      features, target: the rows and their class probabilities; padded at the end.
+      count: how many rows are meant.
+    """
 
     features: Float[Array, "pool dim"]
-    label: Int[Array, " pool"]
+    target: Float[Array, "pool classes"]
     count: Int[Array, ""]
 
 
@@ -36,8 +43,9 @@ class ClassifyRun:
       view: the fold's training rows.
       generated: the pool that generated rows are drawn from.
       test_rows: rows to predict; padded.
-      numbers: learning_rate, weight_decay, dropout, input_dropout, label_smoothing, ema_decay, and real_weight and
-        generated_weight, the shares of real and generated rows in the loss.
+      numbers: learning_rate, weight_decay, dropout, input_dropout, label_smoothing, ema_decay; real_weight and
+        generated_weight, the shares of real and generated rows in the loss; prior_exponent (0: class-balanced batches, 1:
+        by prior), focal_gamma and logit_adjustment (0 for none), by which imbalance controls differ.
     """
 
     view: FoldView
@@ -64,6 +72,7 @@ class Classify:
 
     Attributes:
       modality: which features the head reads: audio, text, or both side by side.
+      axis: how a batch is spread over devices.
     """
 
     n_classes: int
@@ -71,6 +80,7 @@ class Classify:
     width: int
     batch_size: int
     steps: int
+    axis: BatchAxis = SINGLE
     name: str = "classify"
 
     @property
@@ -80,7 +90,7 @@ class Classify:
 
     @property
     def _model(self) -> Classifier:
-        return Classifier(self.width, self.n_classes)
+        return Classifier(self.width, self.n_classes, self.axis)
 
     def read(self, shared: Features, view: FoldView, rows: Int[Array, " batch"]) -> Float[Array, "batch dim"]:
         """The features of `rows` that this head reads, standardised."""
@@ -93,43 +103,47 @@ class Classify:
         params = self._model.init(key, self.read(shared, run.view, jnp.zeros(1, jnp.int32)))
         return ClassifyState(params, jax.tree.map(jnp.array, params), adamw(0.0, 0.0).init(params))
 
-    def train_step(
-        self, state: ClassifyState, shared: Features, run: ClassifyRun, key: jax.Array, progress: Float[Array, ""]
-    ) -> tuple[ClassifyState, dict[str, Float[Array, ""]]]:
-        """One step of AdamW, and of the moving average."""
+    def gradients(
+        self, state: ClassifyState, shared: Features, run: ClassifyRun, key: jax.Array
+    ) -> tuple[Any, dict[str, Float[Array, ""]]]:
+        """Gradients of the loss on a fresh batch, and its terms, over the whole batch."""
         real_key, generated_key, dropout_key = jax.random.split(key, 3)
         numbers, pool = run.numbers, run.generated
-        rows, label = draw_class_balanced(real_key, run.view, self.batch_size)
+        rows, labels = draw_class_balanced(real_key, run.view, self.batch_size, numbers["prior_exponent"])
         drawn = jax.random.randint(generated_key, (self.batch_size,), 0, jnp.maximum(pool.count, 1))
+        rows, label, drawn = self.axis.local(rows), self.axis.local(labels), self.axis.local(drawn)
         batches = {
-            "real": (self.read(shared, run.view, rows), label),
-            "generated": (pool.features[drawn], pool.label[drawn]),
+            "real": (self.read(shared, run.view, rows), jax.nn.one_hot(label, self.n_classes)),
+            "generated": (pool.features[drawn], pool.target[drawn]),
         }
+        # Under the prior's sampling, logits raised by ln π learn the balanced posterior (arXiv 2007.07314, eq. 10).
+        share = jnp.maximum(run.view.class_count, 1) / jnp.maximum(run.view.class_count.sum(), 1)
+        adjustment = numbers["logit_adjustment"] * jnp.log(share)
 
         def loss(params: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
             terms, total = {}, jnp.zeros(())
-            for salt, (name, (features, label)) in enumerate(batches.items()):
-                logits: Any = apply(
-                    self._model,
-                    params,
-                    features,
-                    numbers["dropout"],
-                    numbers["input_dropout"],
-                    train=True,
-                    rngs={"dropout": jax.random.fold_in(dropout_key, salt)},
-                )
-                target = optax.smooth_labels(jax.nn.one_hot(label, self.n_classes), numbers["label_smoothing"])
-                terms[name] = optax.softmax_cross_entropy(logits, target).mean()
+            for salt, (name, (features, target)) in enumerate(batches.items()):
+                rngs = {"dropout": jax.random.fold_in(dropout_key, salt)}
+                rates = (numbers["dropout"], numbers["input_dropout"])
+                logits = apply(self._model, params, features, *rates, train=True, rngs=rngs) + adjustment
+                target = optax.smooth_labels(target, numbers["label_smoothing"])
+                terms[name] = classification.focal_cross_entropy(logits, target, numbers["focal_gamma"]).mean()
                 total += numbers[f"{name}_weight"] * terms[name]
             total /= numbers["real_weight"] + numbers["generated_weight"]
             return total, terms | {"total": total}
 
-        gradients, terms = jax.grad(loss, has_aux=True)(state.params)
-        updates, optimizer = adamw(numbers["learning_rate"], numbers["weight_decay"], progress).update(
+        return self.axis.mean(jax.grad(loss, has_aux=True)(state.params))
+
+    def train_step(
+        self, state: ClassifyState, shared: Features, run: ClassifyRun, key: jax.Array, progress: Float[Array, ""]
+    ) -> tuple[ClassifyState, dict[str, Float[Array, ""]]]:
+        """One step of AdamW, and of the moving average."""
+        gradients, terms = self.gradients(state, shared, run, key)
+        updates, optimizer = adamw(run.numbers["learning_rate"], run.numbers["weight_decay"], progress).update(
             gradients, state.optimizer, state.params
         )
         params = optax.apply_updates(state.params, updates)
-        average = optax.incremental_update(params, state.average, 1.0 - numbers["ema_decay"])
+        average = optax.incremental_update(params, state.average, 1.0 - run.numbers["ema_decay"])
         return ClassifyState(params, average, optimizer), terms
 
     def outputs(self, state: ClassifyState, shared: Features, run: ClassifyRun, key: jax.Array) -> Float[Array, "test classes"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -11,11 +11,15 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from infoser.batch_axis import SINGLE, BatchAxis
 from infoser.fold_view import Features, FoldView, draw_class_balanced
 from infoser.losses import adversarial, mutual_information
 from infoser.models import apply
-from infoser.models.generator import Discriminator, Generator, Recogniser, Recovered
+from infoser.models.generator import Discriminator, Generator, PairCritic, Recogniser, Recovered
 from infoser.stages.schedule import adam
+
+_ADAM = {"b1": 0.5, "b2": 0.9}
+Terms = dict[str, Float[Array, ""]]
 
 
 @struct.dataclass
@@ -26,7 +30,7 @@ class GenerateRun:
       view: the fold's training rows.
       aligner: which layer of `Features.condition` holds this run's text representations.
       numbers: generator_learning_rate, discriminator_learning_rate, dropout, r1_weight, class_mi_weight,
-        text_mi_weight, ema_decay.
+        text_mi_weight, pair_mi_weight, ema_decay.
     """
 
     view: FoldView
@@ -36,7 +40,7 @@ class GenerateRun:
 
 @struct.dataclass
 class GenerateState:
-    """Parameters and optimiser states; G and Q share an optimiser, `average` is the moving average of G."""
+    """Parameters and optimiser states; G, Q and the pair critic share an optimiser, `average` is G's moving average."""
 
     players: dict[str, Any]
     discriminator: Any
@@ -46,17 +50,24 @@ class GenerateState:
 
 
 class Pool(NamedTuple):
-    """Generated rows: standardised audio features, emotions, and the corpus row that lent its text to each."""
+    """Generated rows: standardised audio features and emotions; the text that goes with each.
+
+    `text` is generated too when pairs are; otherwise `text_row` is the corpus row that lends its own.
+    """
 
     audio: Float[Array, "pool audio_dim"]
     label: Int[Array, " pool"]
     text_row: Int[Array, " pool"]
+    text: Float[Array, "pool text_dim"] | None
 
 
-class _Condition(NamedTuple):
+class _Draw(NamedTuple):
+    """A whole batch of rows and their emotions, and this device's share of labels, text conditions and features."""
+
     rows: Int[Array, " batch"]
-    label: Int[Array, " batch"]
-    text: Float[Array, "batch text_dim"] | None
+    labels: Int[Array, " batch"]
+    label: Int[Array, " local"]
+    text: Float[Array, "local text_dim"] | None
 
 
 @dataclass(frozen=True)
@@ -67,10 +78,14 @@ class Generate:
     −λ_c·E[ln q(c|ĥ)] − λ_t·E[ln q(t|ĥ)] / dim t, the Barber–Agakov bound on I((c,t);ĥ) up to constants
     (arXiv 1606.03657, eq. 5). With both weights 0 this is a conditional GAN.
 
+    Paired, G(z, c) → (ĥ, t̂): D judges pairs, Q reads ĥ, and −λ_p·Î(ĥ;t̂) takes the place of the text term.
+
     Attributes:
       with_text: conditions on t too (c alone otherwise).
+      paired: generates text features along with the audio features; excludes `with_text`.
       width, latent_dim: of the networks, and of z.
       batch_size, steps: of training.
+      axis: how a batch is spread over devices.
     """
 
     n_classes: int
@@ -79,44 +94,69 @@ class Generate:
     latent_dim: int
     batch_size: int
     steps: int
+    paired: bool = False
+    axis: BatchAxis = SINGLE
     name: str = "generate"
 
     @property
     def terms(self) -> tuple[str, ...]:
         """Names of the loss terms in the order of their computation."""
-        text = ("text_log_likelihood",) if self.with_text else ()
+        text = ("text_log_likelihood",) if self.with_text else ("pair_information",) if self.paired else ()
         return ("discriminator", "r1", "generator", "class_log_likelihood", *text)
 
     def _generator(self, shared: Features) -> Generator:
-        return Generator(self.width, shared.audio.shape[-1], self.n_classes)
+        text_dim = shared.text.shape[-1] if self.paired and shared.text is not None else 0
+        return Generator(self.width, shared.audio.shape[-1] + text_dim, self.n_classes)
 
     @property
     def _discriminator(self) -> Discriminator:
-        return Discriminator(self.width, self.n_classes)
+        return Discriminator(self.width, self.n_classes, self.axis)
 
     def _recogniser(self, shared: Features) -> Recogniser:
         text_dim = shared.condition.shape[-1] if self.with_text and shared.condition is not None else 0
         return Recogniser(self.width, self.n_classes, text_dim)
 
-    def _draw(self, shared: Features, run: GenerateRun, key: jax.Array, batch_size: int) -> _Condition:
-        rows, label = draw_class_balanced(key, run.view, batch_size)
-        if not self.with_text:
-            return _Condition(rows, label, None)
-        assert shared.condition is not None
-        return _Condition(rows, label, shared.condition[run.aligner, rows])
+    @property
+    def _critic(self) -> PairCritic:
+        return PairCritic(self.width, axis=self.axis)
+
+    def _draw(self, shared: Features, run: GenerateRun, key: jax.Array, batch_size: int) -> _Draw:
+        rows, labels = draw_class_balanced(key, run.view, batch_size)
+        text = None
+        if self.with_text:
+            assert shared.condition is not None
+            text = shared.condition[run.aligner, self.axis.local(rows)]
+        return _Draw(rows, labels, self.axis.local(labels), text)
+
+    def _real(self, shared: Features, view: FoldView, rows: Int[Array, " local"]) -> Float[Array, "local dim"]:
+        audio = shared.read_audio(view, rows)
+        text = shared.read_text(view, rows) if self.paired else None
+        return audio if text is None else jnp.concatenate([audio, text], axis=-1)
+
+    def _generate(self, shared: Features, params: Any, condition: _Draw, key: jax.Array) -> Float[Array, "local dim"]:
+        noise = jax.random.normal(key, (len(condition.rows), self.latent_dim))
+        return apply(self._generator(shared), params, self.axis.local(noise), condition.label, condition.text)
+
+    def _score(self, run: GenerateRun, params: Any, features: Any, condition: _Draw, key: jax.Array) -> Float[Array, " local"]:
+        arguments = (features, condition.label, condition.text, run.numbers["dropout"])
+        return apply(self._discriminator, params, *arguments, train=True, rngs={"dropout": key})
 
     def init(self, shared: Features, run: GenerateRun, key: jax.Array) -> GenerateState:
         """Fresh parameters of G, Q and D."""
-        keys = jax.random.split(key, 4)
-        condition = self._draw(shared, run, keys[0], 2)
-        audio = shared.read_audio(run.view, condition.rows)
-        noise = jnp.zeros((2, self.latent_dim))
+        keys = jax.random.split(key, 5)
+        condition = self._draw(shared, run, keys[0], 2 * self.axis.size)
+        features = self._real(shared, run.view, self.axis.local(condition.rows))
+        audio = features[:, : shared.audio.shape[-1]]
         players = {
-            "generator": self._generator(shared).init(keys[1], noise, condition.label, condition.text),
+            "generator": self._generator(shared).init(
+                keys[1], jnp.zeros((2, self.latent_dim)), condition.label, condition.text
+            ),
             "recogniser": self._recogniser(shared).init(keys[2], audio),
         }
-        discriminator = self._discriminator.init(keys[3], audio, condition.label, condition.text)
-        optimizer = adam(0.0, b1=0.5, b2=0.9)
+        if self.paired:
+            players["critic"] = self._critic.init(keys[4], audio, features[:, shared.audio.shape[-1] :])
+        discriminator = self._discriminator.init(keys[3], features, condition.label, condition.text)
+        optimizer = adam(0.0, **_ADAM)
         return GenerateState(
             players=players,
             discriminator=discriminator,
@@ -126,74 +166,81 @@ class Generate:
             discriminator_optimizer=optimizer.init(discriminator),
         )
 
-    def train_step(
-        self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array, progress: Float[Array, ""]
-    ) -> tuple[GenerateState, dict[str, Float[Array, ""]]]:
-        """One step of D, then one of G and Q, on fresh draws."""
-        real_key, condition_key, noise_key, dropout_key, played_key, played_noise_key = jax.random.split(key, 6)
+    def discriminator_gradients(
+        self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array
+    ) -> tuple[Any, Terms]:
+        """Gradients of D's loss on a fresh batch, and its terms, over the whole batch."""
+        real_key, condition_key, noise_key, *dropout_keys = jax.random.split(key, 6)
         real = self._draw(shared, run, real_key, self.batch_size)
-        features = shared.read_audio(run.view, real.rows)
-        numbers = run.numbers
-
-        def generate(params: Any, condition: _Condition, key: jax.Array) -> Float[Array, "batch audio_dim"]:
-            noise = jax.random.normal(key, (self.batch_size, self.latent_dim))
-            return apply(self._generator(shared), params, noise, condition.label, condition.text)
-
-        def score(params: Any, features: Any, condition: _Condition, salt: int) -> Float[Array, " batch"]:
-            rngs = {"dropout": jax.random.fold_in(dropout_key, salt)}
-            arguments = (features, condition.label, condition.text, numbers["dropout"])
-            return apply(self._discriminator, params, *arguments, train=True, rngs=rngs)
-
+        features = self._real(shared, run.view, self.axis.local(real.rows))
         imagined = self._draw(shared, run, condition_key, self.batch_size)
-        generated = generate(state.players["generator"], imagined, noise_key)
+        generated = self._generate(shared, state.players["generator"], imagined, noise_key)
 
-        def discriminator_loss(params: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        def loss(params: Any) -> tuple[Float[Array, ""], Terms]:
             hinge = adversarial.hinge_discriminator(
-                score(params, features, real, 0), score(params, generated, imagined, 1)
+                self._score(run, params, features, real, dropout_keys[0]),
+                self._score(run, params, generated, imagined, dropout_keys[1]),
             ).mean()
-            r1 = adversarial.r1_penalty(lambda x: score(params, x, real, 2), features).mean()
-            return hinge + numbers["r1_weight"] * r1, {"discriminator": hinge, "r1": r1}
+            r1 = adversarial.r1_penalty(lambda x: self._score(run, params, x, real, dropout_keys[2]), features).mean()
+            return hinge + run.numbers["r1_weight"] * r1, {"discriminator": hinge, "r1": r1}
 
-        gradients, terms = jax.grad(discriminator_loss, has_aux=True)(state.discriminator)
-        updates, discriminator_optimizer = adam(numbers["discriminator_learning_rate"], b1=0.5, b2=0.9).update(
-            gradients, state.discriminator_optimizer
-        )
-        discriminator = optax.apply_updates(state.discriminator, updates)
+        return self.axis.mean(jax.grad(loss, has_aux=True)(state.discriminator))
 
-        played = self._draw(shared, run, played_key, self.batch_size)
+    def player_gradients(self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array) -> tuple[Any, Terms]:
+        """Gradients of the loss of G, Q and the pair critic on a fresh batch, and its terms, over the whole batch."""
+        condition_key, noise_key, dropout_key = jax.random.split(key, 3)
+        condition = self._draw(shared, run, condition_key, self.batch_size)
 
-        def players_loss(players: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-            generated = generate(players["generator"], played, played_noise_key)
-            terms = {"generator": adversarial.hinge_generator(score(discriminator, generated, played, 3)).mean()}
-            recovered: Recovered = apply(self._recogniser(shared), players["recogniser"], generated)
-            log_q = mutual_information.categorical_log_likelihood(recovered.logits, played.label).mean()
+        def loss(players: Any) -> tuple[Float[Array, ""], Terms]:
+            generated = self._generate(shared, players["generator"], condition, noise_key)
+            audio, text = jnp.split(generated, [shared.audio.shape[-1]], axis=-1)
+            judged = self._score(run, state.discriminator, generated, condition, dropout_key)
+            terms = {"generator": adversarial.hinge_generator(judged).mean()}
+            recovered: Recovered = apply(self._recogniser(shared), players["recogniser"], audio)
+            log_q = mutual_information.categorical_log_likelihood(recovered.logits, condition.label).mean()
             terms["class_log_likelihood"] = log_q
-            total = terms["generator"] - numbers["class_mi_weight"] * log_q
+            total = terms["generator"] - run.numbers["class_mi_weight"] * log_q
             if self.with_text:
-                read_back: Any = (recovered.text_mean, recovered.text_log_variance, played.text)
+                read_back: Any = (recovered.text_mean, recovered.text_log_variance, condition.text)
                 log_q_text = mutual_information.gaussian_log_likelihood_per_dimension(*read_back).mean()
                 terms["text_log_likelihood"] = log_q_text
-                total -= numbers["text_mi_weight"] * log_q_text
+                total -= run.numbers["text_mi_weight"] * log_q_text
+            if self.paired:
+                information = mutual_information.jsd(apply(self._critic, players["critic"], audio, text)).mean()
+                terms["pair_information"] = information
+                total -= run.numbers["pair_mi_weight"] * information
             return total, terms
 
-        gradients, player_terms = jax.grad(players_loss, has_aux=True)(state.players)
-        updates, players_optimizer = adam(numbers["generator_learning_rate"], b1=0.5, b2=0.9).update(
+        return self.axis.mean(jax.grad(loss, has_aux=True)(state.players))
+
+    def train_step(
+        self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array, progress: Float[Array, ""]
+    ) -> tuple[GenerateState, Terms]:
+        """One step of D, then one of G and Q, on fresh draws."""
+        numbers = run.numbers
+        discriminator_key, players_key = jax.random.split(key)
+        gradients, terms = self.discriminator_gradients(state, shared, run, discriminator_key)
+        updates, discriminator_optimizer = adam(numbers["discriminator_learning_rate"], **_ADAM).update(
+            gradients, state.discriminator_optimizer
+        )
+        state = replace(
+            state,
+            discriminator=optax.apply_updates(state.discriminator, updates),
+            discriminator_optimizer=discriminator_optimizer,
+        )
+        gradients, player_terms = self.player_gradients(state, shared, run, players_key)
+        updates, players_optimizer = adam(numbers["generator_learning_rate"], **_ADAM).update(
             gradients, state.players_optimizer
         )
         players: Any = optax.apply_updates(state.players, updates)
-        state = GenerateState(
-            players=players,
-            discriminator=discriminator,
-            average=optax.incremental_update(players["generator"], state.average, 1.0 - numbers["ema_decay"]),
-            players_optimizer=players_optimizer,
-            discriminator_optimizer=discriminator_optimizer,
-        )
+        average = optax.incremental_update(players["generator"], state.average, 1.0 - numbers["ema_decay"])
+        state = replace(state, players=players, players_optimizer=players_optimizer, average=average)
         return state, terms | player_terms
 
     def outputs(self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array, size: int) -> Pool:
         """`size` rows from the moving average of G, for class-balanced conditions (c, t) of labelled training rows."""
         condition_key, noise_key = jax.random.split(jax.random.fold_in(key, self.steps))
         condition = self._draw(shared, run, condition_key, size)
-        noise = jax.random.normal(noise_key, (size, self.latent_dim))
-        audio = apply(self._generator(shared), state.average, noise, condition.label, condition.text)
-        return Pool(audio, condition.label, condition.rows)
+        generated = self._generate(shared, state.average, condition, noise_key)
+        audio, text = jnp.split(generated, [shared.audio.shape[-1]], axis=-1)
+        return Pool(audio, condition.labels, condition.rows, text if self.paired else None)

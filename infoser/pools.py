@@ -1,0 +1,98 @@
+"""The rows that each variant adds to the real ones: by a control, or by a trained generator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from infoser.augmenters import AUGMENTERS, Rows
+from infoser.config import GENERATORS, numbers
+from infoser.matrix import Matrix, as_count, as_numbers
+from infoser.spaces import Space
+from infoser.stages.generate import Generate, GenerateRun, Pool
+
+#: Added rows that no classifier trains on: the information they hold about their class is measured on them.
+HELD_OUT = 2048
+
+
+class Pools:
+    """The added rows of every unit and variant; trains the generators that the configuration's variants need.
+
+    Args:
+      matrix: the folds and seeds.
+      space: what is read.
+    """
+
+    def __init__(self, matrix: Matrix, space: Space):
+        self._matrix, self._space = matrix, space
+        config = matrix.config
+        self._labelled = [np.flatnonzero(unit.label >= 0) for unit in matrix.units]
+        wanted = [round(config.generate.ratio * len(rows)) for rows in self._labelled]
+        #: For each unit, how many rows a variant adds.
+        self.sizes = [min(size, config.generate.pool_limit) for size in wanted]
+        if self.sizes != wanted:
+            matrix.notes.append(
+                f"added rows are limited to {config.generate.pool_limit:,} of {max(wanted):,} (--generate.pool-limit)"
+            )
+        self._generated: dict[tuple[int, str], Any] = {}
+        for kind in dict.fromkeys(GENERATORS.values()):
+            variants = [variant for variant in config.variants if GENERATORS.get(variant) == kind]
+            if variants:
+                self._generate(kind, variants)
+
+    def adds_rows(self, variant: str) -> bool:
+        """Whether a variant trains on more than the real rows."""
+        return variant in GENERATORS or variant in AUGMENTERS
+
+    def rows(self, number: int, variant: str, modality: str) -> tuple[Rows, Rows]:
+        """What a variant adds for unit `number`: the rows to train on, and HELD_OUT further ones.
+
+        Features are standardised as the unit's real ones are. Rows for `both` are audio and text side by side.
+        """
+        matrix, size = self._matrix, self.sizes[number]
+        identity = np.eye(matrix.n_classes, dtype=np.float32)
+        if variant in AUGMENTERS:
+            unit, real = matrix.units[number], self._labelled[number]
+            known = Rows(self._space.real(number, modality, real), identity[unit.label[real]])
+            generator = unit.generator(variant, modality)
+            made = AUGMENTERS[variant](known, size + HELD_OUT, generator, matrix.config.augment)
+        else:
+            pool: Any = self._generated[number, variant]
+            parts = [pool.audio] if modality in ("audio", "both") else []
+            if modality in ("text", "both"):
+                lent = self._space.real(number, "text", pool.text_row) if pool.text is None else pool.text
+                parts.append(lent)
+            made = Rows(np.concatenate(parts, axis=-1), identity[pool.label])
+        return Rows(*(part[:size] for part in made)), Rows(*(part[-HELD_OUT:] for part in made))
+
+    def _generate(self, kind: str, variants: list[str]) -> None:
+        """Trains one structure of generators for every unit and variant, and draws their rows."""
+        matrix, config = self._matrix, self._matrix.config.generate
+        stage = Generate(
+            n_classes=matrix.n_classes,
+            with_text=kind == "class_text",
+            paired=kind == "paired",
+            width=config.width,
+            latent_dim=config.latent_dim,
+            batch_size=config.batch_size,
+            steps=config.steps,
+        )
+        settings: dict[str, float] = numbers(config)
+        without_information = settings | {name: 0.0 for name in settings if name.endswith("_mi_weight")}
+        members = [(number, variant) for number in range(len(matrix.units)) for variant in variants]
+        runs = [
+            GenerateRun(
+                self._space.views[number],
+                as_count(number),
+                as_numbers(without_information if variant == "cgan" else settings),
+            )
+            for number, variant in members
+        ]
+        units = [matrix.units[number] for number, _ in members]
+        names = [variant for _, variant in members]
+        trained = matrix.train(f"generate/{kind}", stage, units, runs, self._space.features, names)
+        drawn: Any = trained.outputs("outputs", max(self.sizes) + HELD_OUT)
+        for i, member in enumerate(members):
+            parts: Any = (None if part is None else part[i] for part in drawn)
+            self._generated[member] = Pool(*parts)
