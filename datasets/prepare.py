@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import tyro
 from arrays.npz_source import ROLES, read_arrays
 
-from infoser import demo
+from infoser import demo, digests
 from infoser.commandline import refuse_repeated_flags, run_command, show_progress
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
@@ -175,6 +175,7 @@ def _write(builder: Callable[..., Any], corpus: Corpus, data_dir: Path) -> Path:
                     writer.download_and_prepare(download_dir=Path(staging) / "downloads")
                 folder = data_dir / corpus.name / str(writer.version)
                 folder.parent.mkdir(exist_ok=True)
+                digests.seal(Path(staging, corpus.name, folder.name))
                 _publish(Path(staging, corpus.name, folder.name), folder, replaced=Path(staging, "replaced"))
         finally:
             if not there_before and not any(data_dir.iterdir()):

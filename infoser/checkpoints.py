@@ -6,10 +6,7 @@ is written, which happens after the commit.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from infoser import digests
 from infoser.errors import InfoserError
 
-_DIGEST = "digest.json"
 _STATE = "state"
 _TRAINED_ON = "trained_on.npz"
 
@@ -64,7 +61,7 @@ class Checkpoints:
             ocp.save(target / _STATE, state)
             hashes: dict[str, Any] = {f"fold{number}": ids for number, ids in enumerate(trained_on.values())}
             np.savez(target / _TRAINED_ON, folds=np.array(list(trained_on)), **hashes)
-            _write_atomically(target / _DIGEST, json.dumps(_digests(target), indent=0, sort_keys=True))
+            digests.seal(target)
         except (OSError, ValueError) as error:
             shutil.rmtree(target, ignore_errors=True)
             raise InfoserError(
@@ -76,7 +73,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The complete steps, ascending."""
-        found = self.folder.glob(f"step_*/{_DIGEST}")
+        found = self.folder.glob(f"step_*/{digests.DIGESTS}")
         return sorted(int(path.parent.name.removeprefix("step_")) for path in found)
 
     def restore(self, like: Any, *, step: int | None = None) -> Restored | None:
@@ -93,9 +90,9 @@ class Checkpoints:
         if not steps:
             return None
         target = self.folder / f"step_{steps[-1]}"
-        damaged = damage(target)
+        damaged = digests.damage(target)
         if damaged:
-            good = [known for known in self.steps() if not damage(self.folder / f"step_{known}")]
+            good = [known for known in self.steps() if not digests.damage(self.folder / f"step_{known}")]
             way_out = f"delete {target} to go on from step {good[-1]}" if good else f"delete {self.folder} to train it anew"
             raise InfoserError(f"the checkpoint file {damaged} is damaged (its SHA-256 is not the one recorded); {way_out}")
         try:
@@ -105,34 +102,6 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise InfoserError(f"the checkpoint {target} can't be read: {_first_line(error)}") from error
         return Restored(steps[-1], state, trained_on)
-
-
-def damage(step_folder: Path) -> Path | None:
-    """The first file of a complete step that is not what it was when it was written; None if all are."""
-    try:
-        recorded = json.loads((step_folder / _DIGEST).read_text())
-        digests = {str(name): str(digest) for name, digest in recorded.items()}
-    except (OSError, ValueError, AttributeError):
-        return step_folder / _DIGEST
-    present = _digests(step_folder)
-    for name in sorted(digests.keys() | present.keys()):
-        if digests.get(name) != present.get(name):
-            return step_folder / name
-    return None
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _DIGEST)
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _first_line(error: Exception) -> str:

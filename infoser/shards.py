@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import infoser
+from infoser import digests
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 
@@ -23,7 +24,7 @@ _CORPUS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 _FEATURES = ("audio", "text")
 _ANNOTATIONS = ("utterance_id", "speaker", "session", "dialogue", "split")
-_DESCRIPTIONS = ("dataset_info.json", "features.json", "metadata.json", "label.labels.txt")
+_DESCRIPTIONS = ("dataset_info.json", "features.json", "metadata.json", "label.labels.txt", digests.DIGESTS)
 
 
 def list_corpora(data_dir: Path) -> list[str]:
@@ -38,8 +39,8 @@ def read_corpus(data_dir: Path, name: str) -> Corpus:
     """Reads the highest version of corpus `name` from `data_dir`, in the row order of its source.
 
     Returns:
-      The corpus; its `provenance` is what the shards say of their origin plus `shards_hash` (SHA-256 over the record
-      files and their descriptions) and `shards_path` (absolute).
+      The corpus; its `provenance` is what the shards say of their origin plus `shards_hash` (SHA-256 over the
+      digests of all files) and `shards_path` (absolute).
 
     Raises:
       InfoserError: when the data directory or the corpus is missing, or the folder is incomplete, damaged or foreign.
@@ -47,6 +48,9 @@ def read_corpus(data_dir: Path, name: str) -> Corpus:
     folder = find_corpus(data_dir, name)
     builder = _open_folder(folder, name)
     features: Any = builder.info.features
+    damaged = digests.damage(folder)
+    if damaged is not None:
+        raise InfoserError(f"{damaged} of corpus {name!r} is damaged (its SHA-256 is not the one recorded); {_again(folder)}")
     try:
         sources = builder.as_data_source()
         rows = [row for split in builder.info.splits for row in sources[split].__getitems__(range(len(sources[split])))]
@@ -64,7 +68,7 @@ def read_corpus(data_dir: Path, name: str) -> Corpus:
             f"corpus {name!r} in {folder}: its utterances are not the ones that were prepared, or stand in another "
             f"order; {_again(folder)}"
         )
-    provenance |= {"shards_hash": _shards_hash(folder, builder), "shards_path": str(folder.resolve())}
+    provenance |= {"shards_hash": digests.fingerprint(folder), "shards_path": str(folder.resolve())}
     return Corpus(
         name=name,
         label=arrays.pop("label").astype(np.int32),
@@ -214,14 +218,6 @@ def _open_folder(folder: Path, name: str) -> Any:
 
 def _record_files(builder: Any) -> list[Path]:
     return [Path(path) for split in builder.info.splits.values() for path in split.filepaths]
-
-
-def _shards_hash(folder: Path, builder: Any) -> str:
-    total = hashlib.sha256()
-    for path in sorted([*_record_files(builder), *(folder / each for each in _DESCRIPTIONS)]):
-        with path.open("rb") as file:
-            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
 
 
 def _decode(values: list[Any], feature: Any) -> np.ndarray:

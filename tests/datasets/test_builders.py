@@ -13,6 +13,7 @@ from arrays.npz_source import parse_class_map, read_arrays
 from demo.demo_dataset_builder import Builder as DemoBuilder
 
 from infoser import demo
+from infoser.digests import seal
 from infoser.errors import InfoserError
 from infoser.shards import read_corpus
 
@@ -44,6 +45,7 @@ def test_arrays_builder_on_its_dummy_data(tmp_path: Path) -> None:
     assert builder.info.splits["utterances"].num_examples == 24
     assert "dummy" in builder.info.description
 
+    seal(tmp_path / "Dummy-1_x" / "1.0.0")  # which the prepare command does
     read = read_corpus(tmp_path, "Dummy-1_x")
     dummy = dummy_arrays()
     np.testing.assert_array_equal(read.utterance_id, dummy["utterance_id"])
@@ -54,6 +56,7 @@ def test_arrays_builder_on_its_dummy_data(tmp_path: Path) -> None:
 
 def test_demo_builder_writes_the_default_sample(tmp_path: Path) -> None:
     DemoBuilder(data_dir=tmp_path).download_and_prepare(download_dir=tmp_path / "downloads")
+    seal(tmp_path / "demo" / "1.0.0")
     read, sample = read_corpus(tmp_path, "demo"), demo.sample()
     np.testing.assert_array_equal(read.audio, sample.audio)
     np.testing.assert_array_equal(read.text, sample.text)

@@ -1,0 +1,50 @@
+"""Digests of a folder's files: written once the folder is complete, checked before anything in it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+#: The file that lists the SHA-256 of all others in its folder; a folder without it is not complete.
+DIGESTS = "digest.json"
+
+
+def seal(folder: Path) -> None:
+    """Writes the list; from here on the folder counts as complete."""
+    temporary = folder / f".{DIGESTS}.tmp"
+    temporary.unlink(missing_ok=True)
+    text = json.dumps(_digests(folder), indent=0, sort_keys=True)
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / DIGESTS)
+
+
+def damage(folder: Path) -> Path | None:
+    """The first file of a sealed folder that is not what it was when it was sealed; None if all are."""
+    try:
+        recorded = json.loads((folder / DIGESTS).read_bytes())
+        digests = {str(name): str(digest) for name, digest in recorded.items()}
+    except (OSError, ValueError, AttributeError):
+        return folder / DIGESTS
+    present = _digests(folder)
+    for name in sorted(digests.keys() | present.keys()):
+        if digests.get(name) != present.get(name):
+            return folder / name
+    return None
+
+
+def fingerprint(folder: Path) -> str:
+    """One hash for all contents of a sealed folder."""
+    return hashlib.sha256((folder / DIGESTS).read_bytes()).hexdigest()
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DIGESTS):
+        with path.open("rb") as file:
+            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
