@@ -109,7 +109,7 @@ class GenerateConfig:
     """Width of the hidden layers of G, D and Q."""
     latent_dim: int = 32
     """Width of the noise z."""
-    steps: int = 3000
+    steps: int = 2000
     """Training steps, each one step of D and one of G with Q."""
     batch_size: int = 128
     """Utterances in a batch."""
@@ -119,21 +119,21 @@ class GenerateConfig:
     """Generated rows for each real one, for every variant that adds rows."""
     row_weight: float = number(0.3)
     """Weight of a generated row in the classifier's loss, relative to a real one."""
-    generator_learning_rate: float = number(2e-4, low_open=True)
+    generator_learning_rate: float = number(5e-4, low_open=True)
     """Adam's learning rate for G and Q."""
-    discriminator_learning_rate: float = number(4e-4, low_open=True)
+    discriminator_learning_rate: float = number(5e-4, low_open=True)
     """Adam's learning rate for D."""
     dropout: float = share(0.2)
     """Dropout rate in D."""
     r1_weight: float = number(0.5)
     """Weight of R1, half the squared gradient of D at real features."""
-    class_mi_weight: float = number(1.0)
+    class_mi_weight: float = number(0.1)
     """Weight of the bound on I(c;ĥ) in the loss of G and Q; 0 in the variant cgan."""
-    text_mi_weight: float = number(0.5)
+    text_mi_weight: float = number(0.1)
     """Weight of the mean log-likelihood of t per dimension under Q; 0 in the variant cgan."""
     pair_mi_weight: float = number(0.1)
     """Weight of the estimate of I(ĥ;t̂), which is maximised in the variant infogan-paired."""
-    ema_decay: float = share(0.999)
+    ema_decay: float = share(0.995)
     """Decay per step of the moving average of G, which generates."""
 
 
@@ -159,11 +159,11 @@ class ClassifyConfig:
 
     width: int = 512
     """Width of the hidden layer."""
-    steps: int = 400
+    steps: int = 300
     """Training steps."""
     batch_size: int = 128
     """Real utterances in a batch, drawn class-balanced; as many generated rows come along, at their weight."""
-    learning_rate: float = number(2e-3, low_open=True)
+    learning_rate: float = number(3e-3, low_open=True)
     """AdamW's learning rate at the start; it falls to 0 by a half cosine."""
     weight_decay: float = number(1.0)
     """AdamW's decoupled weight decay."""
@@ -217,6 +217,8 @@ class Config:
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    max_group_gib: float = number(1.0, low_open=True)
+    """GiB that the added rows of heads training together may take; more runs train in several groups."""
     chunk_steps: int = 100
     """Steps that a compiled call takes before the host looks in."""
     checkpoint_every_s: float = number(60.0)
@@ -231,6 +233,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             run_dir=Path("runs/demo"),
             variants=("none", "noise", "infogan"),
             aligned_variants=("none", "infogan"),
+            generate=GenerateConfig(steps=1000),
         ),
     ),
     "iemocap": (
@@ -285,6 +288,7 @@ def validate(config: Config) -> None:
     if config.chunk_steps < 1:
         raise InfoserError(f"--chunk-steps {config.chunk_steps}: must be at least 1")
     _validate_number("--label-fraction", config.label_fraction, _NUMBER | {"low_open": True, "high": 1.0, "high_open": False})
+    _validate_number("--max-group-gib", config.max_group_gib, _NUMBER | {"low_open": True})
     _validate_number("--checkpoint-every-s", config.checkpoint_every_s, _NUMBER)
     if config.align.batch_size < 2:
         raise InfoserError("--align.batch-size must be at least 2: a pair needs another to be told from")

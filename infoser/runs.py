@@ -84,8 +84,29 @@ def _variant_numbers(config: Config, variant: str, *, adds_rows: bool, probe: bo
 
 
 def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str) -> list[HeadOutputs]:
-    """The heads of one modality, in one group; for audio also the probes of what is added."""
-    config, units = matrix.config, matrix.units
+    """The heads of one modality; for audio also the probes of what is added."""
+    dim = space.real(0, modality, np.zeros(1, int)).shape[1]
+    parts = _parts(matrix, max(pools.sizes) * (dim + matrix.n_classes) * 4)
+    heads = []
+    for number, part in enumerate(parts):
+        name = f"classify/{modality}" + (f"/part{number + 1}of{len(parts)}" if len(parts) > 1 else "")
+        heads += _heads_of(part, name, dim, matrix, space, pools, modality)
+    return heads
+
+
+def _parts(matrix: Matrix, bytes_per_run: int) -> list[range]:
+    """The units in equal parts (so that they are one program) whose added rows fit in the memory that is allowed."""
+    n_units, n_variants = len(matrix.units), len(matrix.config.variants)
+    allowed = max(1, int(matrix.config.max_group_gib * 2**30 / (bytes_per_run * n_variants)))
+    size = max(size for size in range(1, n_units + 1) if n_units % size == 0 and size <= allowed)
+    return [range(start, start + size) for start in range(0, n_units, size)]
+
+
+def _heads_of(
+    part: Sequence[int], name: str, dim: int, matrix: Matrix, space: Space, pools: Pools, modality: str
+) -> list[HeadOutputs]:
+    """The heads of some units, in one group."""
+    config = matrix.config
     stage = Classify(
         n_classes=matrix.n_classes,
         modality=modality,
@@ -93,11 +114,11 @@ def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str) -> list[He
         batch_size=config.classify.batch_size,
         steps=config.classify.steps,
     )
-    dim = space.real(0, modality, np.zeros(1, int)).shape[1]
     # Probes see added audio rows only: they say what these hold and teach. The final model has no test part to say it of.
-    probed = modality == "audio" and any(len(unit.fold.test) for unit in units)
+    probed = modality == "audio" and any(len(unit.fold.test) for unit in matrix.units)
     members, runs, held_out = [], [], []
-    for i, unit in enumerate(units):
+    for i in part:
+        unit = matrix.units[i]
         for variant in config.variants:
             adds_rows = pools.adds_rows(variant)
             added, kept_back = pools.rows(i, variant, modality) if adds_rows else (None, None)
@@ -108,7 +129,7 @@ def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str) -> list[He
                 values = _variant_numbers(config, variant, adds_rows=adds_rows, probe=probe)
                 runs.append(ClassifyRun(space.views[i], generated, matrix.test_rows(unit), as_numbers(values)))
     names = [f"{variant}-probe" if probe else variant for _, variant, probe in members]
-    trained = matrix.train(f"classify/{modality}", stage, [unit for unit, _, _ in members], runs, space.features, names)
+    trained = matrix.train(name, stage, [unit for unit, _, _ in members], runs, space.features, names)
     said = trained.outputs("outputs")
     blank = np.zeros((HELD_OUT, dim), np.float32)
     of_held_out = None

@@ -1,0 +1,59 @@
+"""Hinge losses and R1 against closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from infoser.losses.adversarial import hinge_discriminator, hinge_generator, r1_penalty
+
+pytestmark = pytest.mark.usefixtures("strict_arrays")
+
+RNG = np.random.default_rng(0)
+REAL = jnp.asarray(RNG.standard_normal((5, 3)), jnp.float32)
+
+
+def test_hinge_values():
+    real = jnp.array([-2.0, 0.0, 0.5, 1.0, 3.0])
+    generated = jnp.array([2.0, 0.0, -0.5, -1.0, -3.0])
+    np.testing.assert_allclose(hinge_discriminator(real, generated), [6.0, 2.0, 1.0, 0.0, 0.0])
+    np.testing.assert_allclose(hinge_generator(generated), [-2.0, 0.0, 0.5, 1.0, 3.0])
+
+
+def test_hinge_gradients_stop_beyond_the_margin():
+    real, generated = jnp.array([-2.0, 0.5, 1.5]), jnp.array([2.0, -0.5, -1.5])
+    of_real, of_generated = jax.grad(lambda r, g: hinge_discriminator(r, g).sum(), argnums=(0, 1))(real, generated)
+    np.testing.assert_array_equal(of_real, [-1.0, -1.0, 0.0])
+    np.testing.assert_array_equal(of_generated, [1.0, 1.0, 0.0])
+    # The generator is pushed however sure the discriminator is.
+    np.testing.assert_array_equal(jax.grad(lambda g: hinge_generator(g).sum())(generated), [-1.0, -1.0, -1.0])
+
+
+def test_r1_of_a_linear_score_is_half_the_squared_weight():
+    weight = jnp.array([1.0, -2.0, 0.5])
+
+    def penalty(weight):
+        return r1_penalty(lambda h: h @ weight + 7.0, REAL)
+
+    np.testing.assert_allclose(penalty(weight), np.full(5, 0.5 * 5.25), rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(lambda w: penalty(w).mean())(weight), weight, rtol=1e-6)
+
+
+def test_r1_of_a_quadratic_score():
+    matrix = np.asarray(RNG.standard_normal((3, 3)), np.float32)
+    matrix = matrix + matrix.T
+
+    def score(h):
+        return 0.5 * ((h @ matrix) * h).sum(axis=-1)
+
+    expected = 0.5 * ((np.asarray(REAL) @ matrix) ** 2).sum(axis=1)
+    np.testing.assert_allclose(r1_penalty(score, REAL), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(lambda h: r1_penalty(score, h))(REAL), r1_penalty(score, REAL), rtol=1e-6)
+
+
+def test_r1_ignores_other_examples():
+    def score(h):
+        return jnp.tanh(h).sum(axis=-1)
+
+    alone = jnp.concatenate([r1_penalty(score, REAL[i : i + 1]) for i in range(5)])
+    np.testing.assert_allclose(r1_penalty(score, REAL), alone, rtol=1e-6)

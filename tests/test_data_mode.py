@@ -1,0 +1,143 @@
+"""Data mode: a batch divided over eight devices has the gradients, and gives the training, of the whole batch."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from infoser import parallel
+from infoser.batch_axis import BatchAxis, drop
+from infoser.errors import InfoserError
+from infoser.stages.align import Align, AlignRun
+from infoser.stages.classify import Classify, ClassifyRun, GeneratedRows
+from infoser.stages.generate import Generate, GenerateRun
+
+AXIS = BatchAxis("devices", 8)
+PARITY = 1e-6  # relative L2 norm of the difference of a leaf
+
+
+def divided(function: Any, *arguments: Any) -> Any:
+    """`function` on all devices, each with the same arguments; the results of all of them on axis 0."""
+    mapped = jax.pmap(lambda _, *inputs: function(*inputs), axis_name=AXIS.name, in_axes=(0, *[None] * len(arguments)))
+    return mapped(np.arange(8), *arguments)
+
+
+def check_parity(actual, expected):
+    expected = dict(jax.tree_util.tree_leaves_with_path(expected))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(actual):
+        whole = np.asarray(expected.pop(path), np.float64)
+        difference = np.linalg.norm(np.asarray(leaf, np.float64) - whole)
+        assert difference <= PARITY * np.linalg.norm(whole), jax.tree_util.keystr(path)
+    assert not expected
+
+
+def numbers(**values: float) -> dict[str, Any]:
+    return {name: np.float32(value) for name, value in values.items()}
+
+
+def align(corpus, estimator):
+    one = numbers(dropout=0.3, class_weight=1.0, contrastive_weight=1.0, temperature=0.2, mi_weight=0.5)
+    stage = Align(
+        3, has_text=True, label_free=False, width=8, representation_dim=3, batch_size=16, steps=10, mi_estimator=estimator
+    )
+    return stage, AlignRun(corpus.view(), one | numbers(learning_rate=1e-2, weight_decay=0.1)), ("gradients",)
+
+
+def classify(corpus):
+    rng = np.random.default_rng(0)
+    pool = GeneratedRows(
+        rng.standard_normal((20, 4)).astype(np.float32), rng.dirichlet(np.ones(3), 20).astype(np.float32), np.int32(20)
+    )
+    one = numbers(dropout=0.3, input_dropout=0.2, label_smoothing=0.1, ema_decay=0.9, real_weight=1.0, generated_weight=0.3)
+    one |= numbers(prior_exponent=0.5, focal_gamma=1.5, logit_adjustment=0.5, learning_rate=1e-2, weight_decay=0.1)
+    stage = Classify(3, modality="audio", width=8, batch_size=16, steps=10)
+    return stage, ClassifyRun(corpus.view(), pool, corpus.outside.astype(np.int32), one), ("gradients",)
+
+
+def generate(corpus, **structure):
+    one = numbers(dropout=0.3, r1_weight=1.0, class_mi_weight=1.0, text_mi_weight=0.5, pair_mi_weight=0.5, ema_decay=0.9)
+    one |= numbers(generator_learning_rate=1e-3, discriminator_learning_rate=1e-3)
+    stage = Generate(3, width=8, latent_dim=3, batch_size=16, steps=10, **structure)
+    return stage, GenerateRun(corpus.view(), np.int32(0), one), ("discriminator_gradients", "player_gradients")
+
+
+CASES = {
+    "align": lambda corpus: align(corpus, "infonce"),
+    "classify": classify,
+    "generate from text": lambda corpus: generate(corpus, with_text=True),
+    "generate pairs": lambda corpus: generate(corpus, with_text=False, paired=True),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_are_those_of_the_whole_batch(corpus, case):
+    # Raw gradients: an optimiser that rescales them would hide a factor.
+    stage, one, functions = CASES[case](corpus)
+    shared, key = corpus.features(), jax.random.key(0)
+    state = jax.jit(stage.init)(shared, one, key)
+    parts = parallel.DataMode().stage(stage)
+    assert parts.axis == AXIS
+
+    def gradients(stage, *inputs):
+        return [getattr(stage, function)(*inputs) for function in functions]
+
+    inputs = (state, shared, one, key)
+    whole = jax.jit(functools.partial(gradients, stage))(*inputs)
+    parted = divided(functools.partial(gradients, parts), *inputs)
+    for device in (0, 5):
+        check_parity(jax.tree.map(lambda leaf, device=device: leaf[device], parted), whole)
+
+
+def test_training_in_data_mode_is_training_in_runs_mode(quadratic):
+    length = 4  # does not divide the steps
+    # A name of its own: what is compiled here without optimising is not for the tests of other files.
+    stage, runs, results = (
+        quadratic(name="divided"),
+        quadratic.runs([0.1, 0.2, 0.3], bad_noise=np.array([7, 9, 1000], np.int32)),
+        [],
+    )
+    for mode in (parallel.make_mode("runs"), parallel.make_mode("data")):
+        trained = mode.stage(stage)
+        shared, spread = mode.replicate(np.array([1.0, -2.0], np.float32)), mode.spread(runs)
+        keys = mode.spread(parallel.run_keys([0, 1, 1], ["a", "a", "b"]))
+        state, reports = mode.init_runs(trained, shared, spread, keys), []
+        for start in range(0, 10, length):
+            state, means, bad = mode.train_chunk(trained, length, state, shared, spread, keys, start)
+            reports.append(mode.gather((means["distance"], bad), 3))
+        said = mode.gather(mode.outputs(trained, "outputs", state, shared, spread, keys, 2), 3)
+        results.append({"state": mode.gather(state, 3), "reports": reports, "outputs": said})
+    check_parity(*results)
+
+
+def test_slices_make_up_the_whole():
+    batch = jnp.arange(48.0).reshape(16, 3)
+    np.testing.assert_array_equal(divided(AXIS.local, batch).reshape(16, 3), batch)
+    gathered = divided(lambda rows: AXIS.whole(AXIS.local(rows)), batch)
+    for device in range(8):
+        np.testing.assert_array_equal(gathered[device], batch)
+    means = divided(lambda rows: AXIS.mean(AXIS.local(rows).mean(axis=0)), batch)
+    np.testing.assert_allclose(means, np.tile(batch.mean(axis=0), (8, 1)), rtol=1e-6)
+
+
+def test_a_single_device_is_left_alone():
+    batch = jnp.arange(6.0).reshape(2, 3)
+    single = BatchAxis()
+    for one in (single.local(batch), single.whole(batch), single.mean(batch)):
+        np.testing.assert_array_equal(one, batch)
+
+
+def test_noise_does_not_depend_on_the_number_of_devices():
+    values, key = jnp.ones((16, 5)), jax.random.key(3)
+    parts = divided(lambda x, key: drop(AXIS.local(x), 0.4, key, AXIS), values, key)
+    np.testing.assert_array_equal(parts.reshape(16, 5), drop(values, 0.4, key))
+
+
+def test_batches_must_be_divisible():
+    mode = parallel.make_mode("data")
+    mode.check_batch("--classify.batch-size", 24)
+    with pytest.raises(InfoserError, match="--classify.batch-size 20: .* over 8 devices"):
+        mode.check_batch("--classify.batch-size", 20)
+    parallel.make_mode("runs").check_batch("--classify.batch-size", 20)
