@@ -99,9 +99,19 @@ class Checkpoints:
             state = _orbax().load(target / _STATE, like)
             with np.load(target / _TRAINED_ON, allow_pickle=False) as saved:
                 trained_on = {str(fold): saved[f"fold{number}"] for number, fold in enumerate(saved["folds"])}
+            _refuse_other_shapes(like, state)
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise InfoserError(f"the checkpoint {target} can't be read: {_first_line(error)}") from error
         return Restored(steps[-1], state, trained_on)
+
+
+def _refuse_other_shapes(like: Any, state: Any) -> None:
+    import jax
+
+    for (path, wanted), found in zip(jax.tree.leaves_with_path(like), jax.tree.leaves(state), strict=True):
+        if (wanted.shape, wanted.dtype) != (found.shape, found.dtype):
+            name = jax.tree_util.keystr(path)
+            raise ValueError(f"{name} is {found.dtype}{found.shape}, and the settings make it {wanted.dtype}{wanted.shape}")
 
 
 def _first_line(error: Exception) -> str:

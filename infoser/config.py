@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import tyro
 
@@ -340,9 +340,32 @@ def from_json(values: dict[str, Any]) -> Config:
         }
         lists: Any = {key: tuple(values[key]) for key in ("variants", "aligned_variants", "seeds", "folds")}
         paths: Any = {key: Path(values[key]) for key in ("data_dir", "run_dir")}
-        return Config(**(values | nested | lists | paths))
+        config = Config(**(values | nested | lists | paths))
     except (KeyError, TypeError) as error:
-        raise InfoserError(f"this configuration is not one of this version of infoser: {error}") from error
+        raise InfoserError(f"it is no configuration of this version of infoser ({error})") from error
+    _check_types(config)
+    validate(config)
+    return config
+
+
+def _check_types(config: Any, prefix: str = "") -> None:
+    """Refuses a value that is not of its setting's type, which only a damaged or edited file has."""
+    for entry in dataclasses.fields(config):
+        value, name = getattr(config, entry.name), f"{prefix}{entry.name}"
+        if dataclasses.is_dataclass(value):
+            _check_types(value, f"{name}.")
+        elif not _is_a(value, entry.type):
+            raise InfoserError(f"its setting {name} can't be {value!r}")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is_a(one, get_args(kind)[0]) for one in value)
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def fingerprint(config: Config) -> str:

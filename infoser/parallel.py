@@ -132,7 +132,7 @@ class RunsMode:
 
     def gather(self, tree: Any, runs: int) -> Any:
         """The inverse of `spread`, on the host: (devices, runs per device, …) to NumPy arrays (runs, …)."""
-        return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:])[:runs], tree)
+        return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:])[:runs], tree)
 
     def replicate(self, tree: Any) -> Any:
         """Puts arrays that all runs share on every device, once."""

@@ -74,7 +74,10 @@ def read(folder: Path) -> tuple[Config, str | None]:
         raise InfoserError(f"{folder} is not a run folder: it has no {_CONFIG}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InfoserError(f"{folder / _CONFIG} can't be read: {error}") from error
-    return from_json(config), shards_hash
+    try:
+        return from_json(config), shards_hash
+    except InfoserError as error:
+        raise InfoserError(f"{folder / _CONFIG} can't be used: {error}") from error
 
 
 def check_corpus(folder: Path, shards_hash: str | None, corpus: Corpus) -> None:
@@ -101,11 +104,12 @@ def compare(folder: Path, results: dict[str, Any]) -> str:
     """Says whether results are those that training wrote into the folder, to the last digit."""
     try:
         written = json.loads((folder / RESULTS).read_text())
-    except (OSError, ValueError):
+        before = {part: written[part] for part in ("rows", "quality")}
+    except (OSError, ValueError, KeyError, TypeError):
         return f"{folder / RESULTS} is not there or can't be read: nothing to compare with"
     now = json.loads(as_text(results))
-    for part in ("rows", "quality"):
-        if now[part] != written.get(part):
+    for part in before:
+        if now[part] != before[part]:
             return f"differs from {folder / RESULTS} in {part}: another machine, number of devices, or version of a library?"
     return f"the same as {folder / RESULTS}, to the last digit"
 

@@ -4,6 +4,8 @@ Critic estimators read a score matrix whose entry (i, j) scores audio i with tex
 the rest products of marginals.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -36,7 +38,7 @@ def infonce(scores: Float[Array, "batch batch"]) -> Float[Array, " batch"]:
 
 def nwj(scores: Float[Array, "batch batch"]) -> Float[Array, " batch"]:
     """f(i,i) − e⁻¹ · mean over j≠i of exp f(i,j): a lower bound in expectation (arXiv 0809.0853), tight at f = 1 + ln ratio."""
-    return jnp.diagonal(scores) - _mean_of_others(jnp.exp(scores - 1.0))
+    return jnp.diagonal(scores) - _mean_of_others(lambda score: jnp.exp(score - 1.0), scores)
 
 
 def jsd(scores: Float[Array, "batch batch"]) -> Float[Array, " batch"]:
@@ -44,8 +46,11 @@ def jsd(scores: Float[Array, "batch batch"]) -> Float[Array, " batch"]:
 
     An objective, not an estimate in nats: its best critic is the log density ratio; read that critic through `nwj` (f + 1).
     """
-    return -jax.nn.softplus(-jnp.diagonal(scores)) - _mean_of_others(jax.nn.softplus(scores))
+    return -jax.nn.softplus(-jnp.diagonal(scores)) - _mean_of_others(jax.nn.softplus, scores)
 
 
-def _mean_of_others(values: Float[Array, "batch batch"]) -> Float[Array, " batch"]:
-    return (values.sum(axis=1) - jnp.diagonal(values)) / (values.shape[0] - 1)
+def _mean_of_others(function: Callable[[Array], Array], scores: Float[Array, "batch batch"]) -> Float[Array, " batch"]:
+    # The diagonal is taken out before and after: a large joint score must neither overflow nor swallow the others.
+    diagonal = jnp.eye(scores.shape[0], dtype=bool)
+    others = jnp.where(diagonal, 0.0, function(jnp.where(diagonal, 0.0, scores)))
+    return others.sum(axis=1) / (scores.shape[0] - 1)
