@@ -16,9 +16,10 @@ import tyro
 from arrays.npz_source import ROLES, read_arrays
 
 from infoser import demo, digests
-from infoser.commandline import refuse_repeated_flags, run_command, show_progress
+from infoser.commandline import refuse_repeated_flags, run_command
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
+from infoser.progress import show_progress
 from infoser.shards import check_corpus_name, find_corpus, read_provenance
 
 Key = Annotated[str | None, tyro.conf.arg(metavar="KEY", help_behavior_hint="")]
@@ -163,7 +164,7 @@ def _write(builder: Callable[..., Any], corpus: Corpus, data_dir: Path) -> Path:
     """Writes the shards into a temporary folder beside their place, then puts them there in one move."""
     import tensorflow_datasets as tfds
 
-    watch = functools.partial(show_progress, total=len(corpus), what=f"writing {corpus.name}")
+    watch = functools.partial(show_progress, total=len(corpus), what=f"writing {corpus.name}", unit="utterances")
     there_before = data_dir.exists()
     try:
         data_dir.mkdir(parents=True, exist_ok=True)

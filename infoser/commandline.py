@@ -1,17 +1,10 @@
-"""What every command shares: mistakes end in one line and an exit status, repeated flags are refused, waits are shown."""
+"""What every command shares: mistakes end in one line and an exit status, repeated flags are refused."""
 
 import os
 import sys
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Sequence
 
 from infoser.errors import InfoserError
-
-T = TypeVar("T")
-
-_QUIET_S = 2.0  # below this nobody waits for a sign of life
-_LINE_EVERY_S = 10.0
 
 
 def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str] | None = None) -> int:
@@ -67,36 +60,3 @@ def refuse_repeated_flags(argv: Sequence[str], flags: Collection[str] | None = N
 
 def _flag(argument: str) -> str:
     return argument.split("=", 1)[0].replace("_", "-")
-
-
-def show_progress(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
-    """Passes `items` on and shows on stderr how far they are, once that has taken two seconds.
-
-    Args:
-      items: what to pass on.
-      total: how many there are.
-      what: what is being done, for the reader ("writing utterances").
-    """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    start = time.monotonic()
-    last_line = start
-    bar: Progress | None = None
-    try:
-        for done, item in enumerate(items):
-            now = time.monotonic()
-            if bar is not None:
-                bar.update(bar.task_ids[0], completed=done)
-            elif now - start > _QUIET_S and console.is_terminal:
-                bar = Progress(console=console, transient=True)
-                bar.add_task(what, total=total, completed=done)
-                bar.start()
-            elif now - start > _QUIET_S and (last_line == start or now - last_line > _LINE_EVERY_S):
-                print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
-                last_line = now
-            yield item
-    finally:
-        if bar is not None:
-            bar.stop()

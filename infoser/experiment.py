@@ -12,7 +12,7 @@ import numpy as np
 
 import infoser
 from infoser import demo, parallel, protocols, run_folder, shards
-from infoser.config import GENERATORS, Config, fingerprint
+from infoser.config import GENERATORS, Config
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.leakage import Fold
@@ -20,12 +20,11 @@ from infoser.links import speaker_clusters
 from infoser.metrics.scores import Predictions, score_rows
 from infoser.quality import quality_rows
 from infoser.runs import run_space
+from infoser.saved_config import fingerprint
 from infoser.stages.classify import MODALITIES
 from infoser.trainer import Trainer
 
 ALIGNED_CELL = "space=aligned"
-
-
 FINAL = "final"
 
 

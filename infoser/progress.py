@@ -2,8 +2,11 @@
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
+
+T = TypeVar("T")
 
 _QUIET_S = 2.0  # below this nobody waits for a sign of life
 _LINE_EVERY_S = 10.0
@@ -65,3 +68,17 @@ class Progress:
         self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
         self._bar.add_task(self._what, total=self._total, completed=self._done)
         self._bar.start()
+
+
+def show_progress(items: Iterable[T], *, total: int, what: str, unit: str) -> Iterator[T]:
+    """Passes `items` on and shows how far they are.
+
+    Args:
+      items: what to pass on.
+      total: how many there are.
+      what, unit: what is being done, and to what ("writing demo", "utterances").
+    """
+    with Progress(what, total, unit=unit) as progress:
+        for done, item in enumerate(items, 1):
+            yield item
+            progress.update(done)

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from infoser.config import Config, fingerprint, from_json, to_json
+from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError, can_be_written
+from infoser.saved_config import INERT, fingerprint, from_json, to_json
 
 _CONFIG = "config.json"
 _LOCK = ".lock"
@@ -151,6 +152,6 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any], prefix: str = "")
         if isinstance(now[key], dict) and isinstance(before, dict):
             inner = _differences(before, now[key], f"{name}.")
             found += [inner] if inner else []
-        elif now[key] != before and key not in ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps"):
+        elif now[key] != before and key not in INERT:
             found.append(f"{name.replace('_', '-')} was {before}, now {now[key]}")
     return "; ".join(found)

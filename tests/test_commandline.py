@@ -1,16 +1,13 @@
 """Exit statuses, repeated flags, and signs of life."""
 
-import itertools
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from infoser import commandline
-from infoser.commandline import refuse_repeated_flags, run_command, show_progress
+from infoser.commandline import refuse_repeated_flags, run_command
 from infoser.errors import InfoserError
 
 
@@ -112,25 +109,3 @@ def test_only_the_named_flags_are_looked_at() -> None:
     refuse_repeated_flags(argv, flags=["--run_dir"])
     with pytest.raises(InfoserError, match="--seeds is given twice"):
         refuse_repeated_flags(argv, flags={"--seeds"})
-
-
-def test_progress_is_silent_when_quick(capfd: pytest.CaptureFixture[str]) -> None:
-    assert list(show_progress(iter(range(5)), total=5, what="counting")) == [0, 1, 2, 3, 4]
-    assert capfd.readouterr() == ("", "")
-
-
-def test_progress_in_plain_lines_when_slow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    seconds = itertools.count()
-    monkeypatch.setattr(time, "monotonic", lambda: float(next(seconds)))  # every look at the clock is a second later
-    assert list(commandline.show_progress(range(20), total=20, what="writing demo")) == list(range(20))
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "writing demo: 2 of 20"
-    assert 1 < len(lines) < 5
-
-
-def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(commandline, "_QUIET_S", -1.0)
-    assert list(show_progress(range(3), total=3, what="writing demo")) == [0, 1, 2]
-    assert "writing demo" in capsys.readouterr().err

@@ -23,6 +23,7 @@ LAYERS = (
         "losses",
         "metrics",
         "progress",
+        "saved_config",
         "run_folder",
     ),
     (

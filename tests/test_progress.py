@@ -1,5 +1,8 @@
 """Progress: silent under two seconds, plain lines in a pipe, a bar on a terminal."""
 
+import itertools
+import time
+
 import pytest
 
 from infoser import progress as module
@@ -82,3 +85,13 @@ def test_a_bar_on_a_terminal(clock, capsys, monkeypatch):
         progress.update(10)
     assert progress._bar.finished and not progress._bar.live.is_started
     assert "10 steps in 3.0 s" in capsys.readouterr().err
+
+
+def test_items_pass_through_and_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(seconds)))  # every look at the clock is a second later
+    items = module.show_progress(iter(range(20)), total=20, what="writing demo", unit="utterances")
+    assert list(items) == list(range(20))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("writing demo: ") and " of 20 utterances" in lines[0]
+    assert 2 < len(lines) < 7
