@@ -16,7 +16,7 @@ from infoser.commandline import refuse_repeated_flags, run_command
 class Score:
     """Restore every run from its checkpoint, predict its test part anew, and print the scores."""
 
-    run_dir: Annotated[Path, tyro.conf.Positional]
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run folder."""
     data_dir: Path | None = None
     """Where the corpus is, if it was moved since training."""

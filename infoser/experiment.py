@@ -163,9 +163,10 @@ def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
         asked = (*config.variants, *config.aligned_variants, *((config.final_variant,) if config.final else ()))
         conditioned = [variant for variant in asked if GENERATORS.get(variant) in ("class_text", "paired")]
         if conditioned:
+            without = dict.fromkeys(v if v not in conditioned else "infogan-notext" for v in config.variants)
             raise InfoserError(
-                f"--variants {' '.join(dict.fromkeys(conditioned))}: made from text or along with it, which corpus "
-                f"{corpus.name!r} has not got here; infogan-notext does without"
+                f"{' and '.join(dict.fromkeys(conditioned))} can't be had: corpus {corpus.name!r} has no text features here; "
+                f"try --variants {' '.join(without)}"
             )
     protocol = protocols.resolve_protocol(corpus, config.protocol)
     return protocol, protocols.select_folds(

@@ -102,7 +102,11 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
 
 
 def compare(folder: Path, results: dict[str, Any]) -> str:
-    """Says whether results are those that training wrote into the folder, to the last digit."""
+    """Says that results are those that training wrote into the folder, to the last digit, or that there are none.
+
+    Raises:
+      InfoserError: if they differ.
+    """
     try:
         written = json.loads((folder / RESULTS).read_text())
         before = {part: written[part] for part in ("rows", "quality")}
@@ -111,7 +115,9 @@ def compare(folder: Path, results: dict[str, Any]) -> str:
     now = json.loads(as_text(results))
     for part in before:
         if now[part] != before[part]:
-            return f"differs from {folder / RESULTS} in {part}: another machine, number of devices, or version of a library?"
+            raise InfoserError(
+                f"the {part} differ from {folder / RESULTS}: another kind of machine or version of a library than in training?"
+            )
     return f"the same as {folder / RESULTS}, to the last digit"
 
 

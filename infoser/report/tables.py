@@ -30,7 +30,7 @@ def print_results(results: Mapping[str, Any], out: Console, *, details: bool = F
         out,
         f"{corpus['name']}: {corpus['labelled']:,} labelled of {corpus['utterances']:,} utterances, "
         f"{len(corpus['classes'])} classes, {corpus['speakers']} speakers; protocol {provenance['protocol']}, "
-        f"{len(provenance['folds'])} folds, {rows[0]['seeds']} seeds.",
+        f"{_count(len(provenance['folds']), 'fold')}, {_count(rows[0]['seeds'], 'seed')}.",
     )
     _say(
         out,
@@ -101,6 +101,10 @@ def _pick(rows: Iterable[Row], **wanted: str) -> list[Row]:
 
 def _say(out: Console, text: str) -> None:
     out.print(Text(text), soft_wrap=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _name(row: Row) -> Text:

@@ -252,5 +252,5 @@ def test_results_that_were_changed_by_hand_are_noticed(demo: Any, run_eval: Any,
     results["rows"][0]["ua"] += 1e-9
     (copy / "results.json").write_text(json.dumps(results))
     outcome = run_eval("score", copy)
-    assert outcome.status == 0
-    assert f"differs from {copy / 'results.json'} in rows" in outcome.out.splitlines()[-1]
+    assert outcome.status == 2
+    assert outcome.err.startswith(f"error: the rows differ from {copy / 'results.json'}: ")
