@@ -111,6 +111,8 @@ def prepare(argv: Sequence[str]) -> None:
     refuse_repeated_flags(argv)
     command = tyro.cli(Command, args=argv, prog="prepare.py", description=__doc__)
     check_corpus_name(command.name)
+    if isinstance(command, Arrays) and command.name == "demo":
+        raise InfoserError("--name demo is the demo corpus' own, beside whose truth it is printed; choose another")
     started = time.monotonic()
     corpus = command.corpus()
     if not command.overwrite and _already_prepared(command.data_dir, corpus):

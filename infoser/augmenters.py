@@ -60,8 +60,8 @@ def oversample(real: Rows, size: int, generator: np.random.Generator, config: Au
 def smote(real: Rows, size: int, generator: np.random.Generator, config: AugmentConfig) -> Rows:
     """Points between a real row and one of its `smote_neighbours` nearest of the same class (doi 10.1613/jair.953).
 
-    Class-balanced, by imbalanced-learn's SMOTE; a class with fewer rows has fewer neighbours, and a class of a single row
-    is copied.
+    Class-balanced, by imbalanced-learn's SMOTE. Where the smallest class has fewer rows, all classes take fewer neighbours;
+    a class of a single row is copied.
     """
     from imblearn.over_sampling import SMOTE
 

@@ -44,7 +44,7 @@ GENERATORS: dict[str, Literal["class_text", "class", "paired"]] = {
 CORE_VARIANTS: tuple[Variant, ...] = ("none", "noise", "cgan", "infogan", "infogan-notext")
 Space = Literal["encoder", "aligned"]
 #: A floating-point setting of a stage: checked to lie in the bounds given in its metadata.
-_NUMBER = {"low": 0.0, "high": math.inf, "low_open": False, "high_open": True}
+_NUMBER = {"low": 0.0, "high": 3.4e38, "low_open": False, "high_open": True}  # float32's range
 
 
 def number(default: float, **bounds: float | bool) -> Any:
@@ -113,7 +113,7 @@ class GenerateConfig:
     """Utterances in a batch."""
     pool_limit: int = 20000
     """Most generated rows that are kept for one run; reaching it is said."""
-    ratio: float = number(1.0)
+    ratio: float = number(1.0, low_open=True)
     """Generated rows for each real one, for every variant that adds rows."""
     row_weight: float = number(0.3)
     """Weight of a generated row in the classifier's loss, relative to a real one."""
@@ -208,7 +208,7 @@ class Config:
     parallel: Literal["runs", "data"] = "runs"
     """How devices are used: runs gives each device its share of the runs, data its share of every batch."""
     final: bool = False
-    """Also refit on all labelled utterances: the model that predicts and exports."""
+    """Also refit on all labelled utterances (below RUN/final); may be added to a finished run."""
     final_variant: Variant = "none"
     """The variant that --final refits."""
     align: AlignConfig = field(default_factory=AlignConfig)

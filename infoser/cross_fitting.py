@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from scipy.linalg import orthogonal_procrustes
 
 from infoser.corpus import UNLABELLED
+from infoser.errors import InfoserError
 
 #: Rows that the rotations between aligners are fitted on, for each dimension of the representation.
 _ANCHORS_PER_DIMENSION = 8
@@ -38,8 +39,9 @@ def cross_fit(
 ) -> CrossFit:
     """Deals the training rows to `parts` aligners by speaker, so that a row is embedded as an unseen speaker's would be.
 
-    With fewer speakers than parts, rows are dealt singly. Where the training part has too few unlabelled rows to serve
-    as anchors, labelled ones drawn at random are made up to the number: no aligner sees their labels.
+    With fewer speakers than parts, or where an aligner would be left without any label, rows are dealt singly. Where the
+    training part has too few unlabelled rows to serve as anchors, labelled ones drawn at random are made up to the
+    number: no aligner sees their labels.
 
     Args:
       train: training rows.
@@ -48,6 +50,9 @@ def cross_fit(
       parts: number of aligners.
       dim: width of the representations.
       seed: of the draw of anchors.
+
+    Raises:
+      InfoserError: if there are too few labels for every aligner to see one.
     """
     hidden = np.full(len(label), UNLABELLED, label.dtype)
     hidden[train] = label[train]
@@ -59,22 +64,41 @@ def cross_fit(
         anchors = np.sort(np.concatenate([anchors, withheld]))
         hidden[withheld] = UNLABELLED
     embedded_by = np.full(len(label), -1)
-    embedded_by[train] = _parts(speaker[train], hidden[train] >= 0, parts)
+    embedded_by[train] = _dealt_by_speaker(speaker[train], hidden[train] >= 0, parts)
+    if not _every_aligner_sees_labels(embedded_by[train], hidden[train], parts):
+        embedded_by[train] = _dealt_by_row(hidden[train], parts)
+    if not _every_aligner_sees_labels(embedded_by[train], hidden[train], parts):
+        raise InfoserError(
+            f"the aligned space needs labels for each of {parts} aligners, and the training part has "
+            f"{(hidden[train] >= 0).sum()} besides those withheld to compare them; use --space encoder, fewer --align.cross-fits or more labels"
+        )
     labels = tuple(np.where(embedded_by == part, UNLABELLED, hidden).astype(label.dtype) for part in range(parts))
     return CrossFit(labels, embedded_by, anchors)
 
 
-def _parts(speaker: np.ndarray, labelled: np.ndarray, parts: int) -> np.ndarray:
-    """Part of each row: whole speakers, the largest first to the smallest part; single rows where speakers are few."""
+def _every_aligner_sees_labels(dealt: np.ndarray, label: np.ndarray, parts: int) -> bool:
+    return all(((label >= 0) & (dealt != part)).any() for part in range(parts))
+
+
+def _dealt_by_speaker(speaker: np.ndarray, labelled: np.ndarray, parts: int) -> np.ndarray:
+    """Part of each row: whole speakers, the largest first to the smallest part."""
     names, inverse = np.unique(speaker, return_inverse=True)
-    if len(names) < parts:
-        return np.arange(len(speaker)) % parts
     size = np.bincount(inverse, weights=labelled + 1e-6)
     load, part = np.zeros(parts), np.zeros(len(names), int)
+    if len(names) < parts:
+        return _dealt_by_row(np.where(labelled, 0, UNLABELLED), parts)
     for name in np.argsort(-size, kind="stable"):
         part[name] = int(np.argmin(load))
         load[part[name]] += size[name]
     return part[inverse]
+
+
+def _dealt_by_row(label: np.ndarray, parts: int) -> np.ndarray:
+    """Part of each row: in turn within each class, and within the rows without a label."""
+    part = np.zeros(len(label), int)
+    for one in np.unique(label):
+        part[label == one] = np.arange((label == one).sum()) % parts
+    return part
 
 
 def combine(fit: CrossFit, embedded: list[Float[np.ndarray, "parts rows dim"]]) -> list[Float[np.ndarray, "rows dim"]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def train(config: Config) -> dict[str, Any]:
     parallel.use_all_cores(len(os.sched_getaffinity(0)))
     corpus = load_corpus(config)
     plan_folds(config, corpus)  # refuses what can't be run before the run folder is claimed
+    print(plan(config, corpus), file=sys.stderr)
     with run_folder.locked(config.run_dir):
         run_folder.claim(config, corpus)
         trainer = _trainer(config, config.run_dir)
@@ -68,19 +70,22 @@ def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
     if data_dir is not None:
         config = dataclasses.replace(config, data_dir=data_dir)
     parallel.use_all_cores(len(os.sched_getaffinity(0)))
-    corpus = load_corpus(config)
+    corpus = load_corpus(config, in_memory=shards_hash is None)
     run_folder.check_corpus(folder, shards_hash, corpus)
     return run(config, corpus, _trainer(config, folder, restore_only=True))
 
 
-def load_corpus(config: Config) -> Corpus:
+def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
     """The corpus that the settings name; the demo corpus is made in memory where it has not been prepared.
+
+    Args:
+      in_memory: make the demo corpus in memory even if it has been prepared since.
 
     Raises:
       InfoserError: if there is none, or it is damaged.
     """
     name = config.data.name
-    if name == "demo" and name not in shards.list_corpora(config.data_dir):
+    if name == "demo" and (in_memory or name not in shards.list_corpora(config.data_dir)):
         corpus = demo.sample()
     else:
         corpus = shards.read_corpus(config.data_dir, name)
@@ -116,6 +121,8 @@ def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
     """
     protocol, folds = plan_folds(config, corpus)
     notes = [f"fold {fold.name}: {note}" for fold in folds for note in fold.notes]
+    if config.aligned_variants and "none" not in config.aligned_variants:
+        notes.append("variants in the aligned space are compared to none in the encoder space; add none to --aligned-variants")
     predictions, quality = [], []
     for cell, cell_config in cells(config).items():
         outputs = run_space(cell_config, corpus, folds, trainer)
@@ -160,17 +167,38 @@ def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
       InfoserError: for a fold that does not exist, or a variant that the corpus can't have.
     """
     if corpus.text is None:
-        asked = (*config.variants, *config.aligned_variants, *((config.final_variant,) if config.final else ()))
-        conditioned = [variant for variant in asked if GENERATORS.get(variant) in ("class_text", "paired")]
+        flags = {"--variants": config.variants, "--aligned-variants": config.aligned_variants}
+        flags |= {"--final-variant": (config.final_variant,)} if config.final else {}
+        conditioned = {v for variants in flags.values() for v in variants if GENERATORS.get(v) in ("class_text", "paired")}
+        without = {
+            flag: dict.fromkeys("infogan-notext" if variant in conditioned else variant for variant in variants)
+            for flag, variants in flags.items()
+            if conditioned & set(variants)
+        }
         if conditioned:
-            without = dict.fromkeys(v if v not in conditioned else "infogan-notext" for v in config.variants)
             raise InfoserError(
-                f"{' and '.join(dict.fromkeys(conditioned))} can't be had: corpus {corpus.name!r} has no text features here; "
-                f"try --variants {' '.join(without)}"
+                f"{' and '.join(sorted(conditioned))} can't be had: corpus {corpus.name!r} has no text features here; "
+                f"try {' '.join(' '.join((flag, *variants)) for flag, variants in without.items())}"
             )
     protocol = protocols.resolve_protocol(corpus, config.protocol)
     return protocol, protocols.select_folds(
         protocols.make_folds(corpus, protocol, keep_partner=config.keep_partner), config.folds
+    )
+
+
+def plan(config: Config, corpus: Corpus) -> str:
+    """What is going to be trained, in a line."""
+    protocol, folds = plan_folds(config, corpus)
+    units, modalities = len(folds) * len(config.seeds), 1 if corpus.text is None else len(MODALITIES)
+    aligners = generators = heads = 0
+    for part in cells(config).values():
+        kinds = [GENERATORS.get(variant) for variant in part.variants]
+        generators += units * sum(kind is not None for kind in kinds)
+        heads += units * modalities * len(part.variants)
+        aligners += units * (part.align.cross_fits if part.space == "aligned" else "class_text" in kinds)
+    return (
+        f"{corpus.name}: {len(folds)} folds ({protocol}) × {len(config.seeds)} seeds: {aligners} aligners, {generators} "
+        f"generators, {heads} heads, in {config.run_dir}"
     )
 
 

@@ -62,9 +62,9 @@ class FoldView:
         audio_mean, audio_scale = standardisation(audio[rows])
         text_mean, text_scale = standardisation(text[rows]) if text is not None else (np.zeros(0), np.zeros(0))
         return cls(
-            rows=_padded(rows, rows_padded),
+            rows=_padded(rows, rows_padded, rows[0]),
             row_count=_host(len(rows), np.int32),
-            labelled_rows=_padded(labelled, labelled_padded),
+            labelled_rows=_padded(labelled, labelled_padded, rows[0]),
             class_start=_host(np.cumsum(count) - count, np.int32),
             class_count=_host(count, np.int32),
             source=_host(source, np.int32),
@@ -139,7 +139,7 @@ def _host(value: Any, dtype: Any) -> Any:
     return np.asarray(value, dtype)
 
 
-def _padded(rows: np.ndarray, length: int) -> Any:
-    padded = np.zeros(length, np.int32)
+def _padded(rows: np.ndarray, length: int, filling: int) -> Any:
+    padded = np.full(length, filling, np.int32)  # a training row: even what is never drawn may not be a test row
     padded[: len(rows)] = rows
     return padded

@@ -28,12 +28,20 @@ class Pools:
         self._matrix, self._space = matrix, space
         config = matrix.config
         self._labelled = [np.flatnonzero(unit.label >= 0) for unit in matrix.units]
-        wanted = [round(config.generate.ratio * len(rows)) for rows in self._labelled]
+        wanted = [max(1, round(config.generate.ratio * len(rows))) for rows in self._labelled]
         #: For each unit, how many rows a variant adds.
         self.sizes = [min(size, config.generate.pool_limit) for size in wanted]
         if self.sizes != wanted:
             matrix.notes.append(
                 f"added rows are limited to {config.generate.pool_limit:,} of {max(wanted):,} (--generate.pool-limit)"
+            )
+        if (
+            any(GENERATORS.get(variant) in ("class", "class_text") for variant in config.variants)
+            and matrix.corpus.text is not None
+        ):
+            matrix.notes.append(
+                "cgan, infogan and infogan-notext generate audio: the text beside it, and all that they add to the text "
+                "heads, is real text of training rows of the class"
             )
         self._generated: dict[tuple[int, str], Any] = {}
         for kind in dict.fromkeys(GENERATORS.values()):

@@ -17,8 +17,9 @@ from infoser.runs import HeadOutputs, SpaceOutputs
 def quality_rows(outputs: SpaceOutputs, corpus: Corpus, cell: str) -> list[dict[str, Any]]:
     """What generated audio features hold, beside what real ones do.
 
-    `class_information_nats`: the mean over folds and seeds of E[ln q(c|ĥ)] + H(c), with q a head freshly fitted to other
-    generated rows; for the row `real`, q is the head of `none` and the rows are the test utterances. `tstr_ua`: a head
+    `class_information_nats`: the mean (seeds within a fold, then folds) of E[ln q(c|ĥ)] + H(c), with q a head freshly
+    fitted to other added rows (a control makes both from the same real rows); for the row `real`, q is the head of `none`
+    and the rows are the test utterances. `tstr_ua`: a head
     trained on generated rows alone, tested on real ones, beside `trtr_ua`, trained on real ones.
     `audio_text_information_given_class_nats` (row `real`): InfoNCE on test utterances by the aligner's critic, with the
     other test utterances of the same emotion as negatives, a lower bound on I(h;t|c).
@@ -41,7 +42,7 @@ def quality_rows(outputs: SpaceOutputs, corpus: Corpus, cell: str) -> list[dict[
     trtr = _mean_ua(reference, corpus)
     for part in ([real] if reference else []) + generated:
         bounds = [class_information_lower_bound(*tested) for tested in part["tested"]]
-        mean, error = mean_and_error(bounds)
+        mean, error = mean_and_error(_by_fold(part["heads"], bounds))
         rows.append(
             {
                 "variant": part["variant"],
@@ -67,8 +68,16 @@ def _test_rows(head: HeadOutputs, corpus: Corpus) -> tuple[np.ndarray, np.ndarra
 
 def _mean_ua(heads: Sequence[HeadOutputs], corpus: Corpus) -> float | None:
     """UA, seeds averaged within a fold, then over folds."""
+    confusions = [
+        confusion_matrix(corpus.label[head.unit.fold.test], head.log_probability.argmax(axis=1), len(corpus.classes))
+        for head in heads
+    ]
+    recalls = [float(unweighted_average_recall(counts)) for counts in confusions]
+    return mean_and_error(_by_fold(heads, recalls))[0] if recalls else None
+
+
+def _by_fold(heads: Sequence[HeadOutputs], values: Sequence[float]) -> dict[str, list[float]]:
     by_fold: dict[str, list[float]] = {}
-    for head in heads:
-        counts = confusion_matrix(corpus.label[head.unit.fold.test], head.log_probability.argmax(axis=1), len(corpus.classes))
-        by_fold.setdefault(head.unit.fold.name, []).append(float(unweighted_average_recall(counts)))
-    return float(np.mean([np.mean(values) for values in by_fold.values()])) if by_fold else None
+    for head, value in zip(heads, values, strict=True):
+        by_fold.setdefault(head.unit.fold.name, []).append(value)
+    return by_fold

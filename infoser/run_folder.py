@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import fcntl
 import io
 import json
@@ -29,6 +30,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
       InfoserError: if another process trains in it, it is not a run folder, or it can't be written.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InfoserError(f"{folder} is a file, not a folder; choose another --run-dir")
     with can_be_written(folder):
         if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in (_CONFIG, _LOCK)):
             raise InfoserError(f"{folder} has files but no {_CONFIG}: it is not a run folder; choose another --run-dir")
@@ -49,7 +52,9 @@ def claim(config: Config, corpus: Corpus) -> None:
       InfoserError: if it belongs to another configuration or corpus, or can't be written.
     """
     folder = config.run_dir
-    contents = {"config": to_json(config), "corpus": {"shards_hash": corpus.provenance.get("shards_hash")}}
+    # The absolute data folder: evaluation may be started from elsewhere.
+    saved = to_json(dataclasses.replace(config, data_dir=config.data_dir.absolute()))
+    contents = {"config": saved, "corpus": {"shards_hash": corpus.provenance.get("shards_hash")}}
     if (folder / _CONFIG).exists():
         earlier, shards_hash = read(folder)
         if fingerprint(earlier) != fingerprint(config):

@@ -43,12 +43,12 @@ class SpaceOutputs:
 
     Attributes:
       heads: of every unit, variant and modality.
-      alignment: for each unit the estimate of I(audio; text | class), where an aligner was trained.
+      alignment: by fold, for each seed the estimate of I(audio; text | class), where an aligner was trained.
       notes: what a reader has to know.
     """
 
     heads: list[HeadOutputs]
-    alignment: list[float]
+    alignment: dict[str, list[float]]
     notes: list[str]
 
 
@@ -86,7 +86,10 @@ def _variant_numbers(config: Config, variant: str, *, adds_rows: bool, probe: bo
 def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str) -> list[HeadOutputs]:
     """The heads of one modality; for audio also the probes of what is added."""
     dim = space.real(0, modality, np.zeros(1, int)).shape[1]
-    parts = _parts(matrix, max(pools.sizes) * (dim + matrix.n_classes) * 4)
+    n_heads = len(matrix.config.variants)
+    if modality == "audio":  # with probes
+        n_heads += sum(pools.adds_rows(variant) for variant in matrix.config.variants)
+    parts = _equal_parts(matrix, n_heads * max(pools.sizes) * (dim + matrix.n_classes) * 4)
     heads = []
     for number, part in enumerate(parts):
         name = f"classify/{modality}" + (f"/part{number + 1}of{len(parts)}" if len(parts) > 1 else "")
@@ -94,10 +97,10 @@ def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str) -> list[He
     return heads
 
 
-def _parts(matrix: Matrix, bytes_per_run: int) -> list[range]:
+def _equal_parts(matrix: Matrix, bytes_per_unit: int) -> list[range]:
     """The units in equal parts (so that they are one program) whose added rows fit in the memory that is allowed."""
-    n_units, n_variants = len(matrix.units), len(matrix.config.variants)
-    allowed = max(1, int(matrix.config.max_group_gib * 2**30 / (bytes_per_run * n_variants)))
+    n_units = len(matrix.units)
+    allowed = max(1, int(matrix.config.max_group_gib * 2**30 / bytes_per_unit))
     size = max(size for size in range(1, n_units + 1) if n_units % size == 0 and size <= allowed)
     return [range(start, start + size) for start in range(0, n_units, size)]
 

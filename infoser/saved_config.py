@@ -17,8 +17,8 @@ from infoser.config import (
 )
 from infoser.errors import InfoserError
 
-#: Settings that change neither results nor where they are kept below the run folder.
-INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps")
+#: Settings that do not change results.
+INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "final", "final_variant")
 
 
 def to_json(config: Config) -> dict[str, Any]:

@@ -25,13 +25,13 @@ class Space:
       host: the features, in host memory.
       features: the same, on the devices.
       views: of every unit, in the matrix' order.
-      alignment: for each unit the estimate of I(audio; text | class) on its test part; empty without an aligner.
+      alignment: by fold, for each seed the estimate of I(audio; text | class) on the test part; empty without an aligner.
     """
 
     host: Features
     features: Features
     views: list[FoldView]
-    alignment: list[float]
+    alignment: dict[str, list[float]]
 
     def real(self, number: int, modality: str, rows: np.ndarray) -> np.ndarray:
         """Standardised features of rows, as unit `number` sees them, in host memory."""
@@ -57,7 +57,7 @@ def _encoder_space(matrix: Matrix) -> Space:
     features = matrix.trainer.mode.replicate(host)
     views = [matrix.view(unit, corpus.audio, corpus.text) for unit in units]
     if not any(GENERATORS.get(variant) == "class_text" for variant in matrix.config.variants):
-        return Space(host, features, views, [])
+        return Space(host, features, views, {})
     unlabelled = np.full(len(corpus), UNLABELLED)
     runs = [
         AlignRun(matrix.view(unit, corpus.audio, corpus.text, label=unlabelled), as_numbers(numbers(matrix.config.align)))
@@ -71,15 +71,16 @@ def _encoder_space(matrix: Matrix) -> Space:
     return Space(host, matrix.trainer.mode.replicate(host), views, alignment)
 
 
-def _alignment(matrix: Matrix, trained: Any) -> list[float]:
-    """The estimate of I(audio; text | class) on every unit's test part; none without test parts."""
+def _alignment(matrix: Matrix, trained: Any) -> dict[str, list[float]]:
+    """The estimate of I(audio; text | class) on every unit's test part, by fold; none without test parts."""
     test = np.stack([matrix.test_rows(unit) for unit in matrix.units])
     scores = trained.outputs("critic_scores", runs=(trained.group.runs, test))
-    estimates = []
+    estimates: dict[str, list[float]] = {}
     for unit, own in zip(matrix.units, scores, strict=True):
         n = len(unit.fold.test)
         if n:
-            estimates.append(audio_text_information_given_class(own[:n, :n], matrix.corpus.label[unit.fold.test]))
+            estimate = audio_text_information_given_class(own[:n, :n], matrix.corpus.label[unit.fold.test])
+            estimates.setdefault(unit.fold.name, []).append(estimate)
     return estimates
 
 
@@ -106,7 +107,7 @@ def _aligned_space(matrix: Matrix) -> Space:
     condition = None if text is None else [_standardised(text[i], unit) for i, unit in enumerate(units)]
     host = _features(audio, text, condition)
     views = [matrix.view(unit, audio[i], None if text is None else text[i], source=i) for i, unit in enumerate(units)]
-    return Space(host, matrix.trainer.mode.replicate(host), views, [])
+    return Space(host, matrix.trainer.mode.replicate(host), views, {})
 
 
 def _stage(matrix: Matrix, *, label_free: bool) -> Align:

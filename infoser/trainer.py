@@ -18,6 +18,9 @@ from infoser import parallel
 from infoser.checkpoints import Checkpoints
 from infoser.errors import InfoserError, can_be_written
 from infoser.progress import Progress
+from infoser.run_folder import write as write_atomically
+
+_REMEDY = "lower this stage's learning rate or the terms' weights, in a run folder of its own"
 
 
 class Stopped(InfoserError):
@@ -108,7 +111,6 @@ class Trainer:
         self._chunk_steps = chunk_steps
         self._checkpoint_every_s = checkpoint_every_s
         self._restore_only = restore_only
-        self.trained_s = 0.0
 
     def train(self, group: Group) -> Trained:
         """Trains what is left of this group's steps.
@@ -138,11 +140,11 @@ class Trainer:
         return Trained(mode, group, state, runs, keys)
 
     def _loop(self, group: Group, checkpoints: Checkpoints, state: Any, runs: Any, keys: Any, done: int) -> Any:
-        stage, start = group.stage, time.monotonic()
+        stage = group.stage
         trained_stage = self.mode.stage(stage)
         length = -(-stage.steps // -(-stage.steps // self._chunk_steps))  # equal chunks of at most chunk_steps
         metrics = Metrics(self._run_dir / group.name / "metrics.jsonl", group, done)
-        saved_at = start
+        saved_at = time.monotonic()
         what = f"{group.name} × {len(group.names)} runs"
         with signals_held() as received, Progress(what, stage.steps, unit="steps", done=done) as progress:
             while done < stage.steps:
@@ -157,6 +159,7 @@ class Trainer:
                 progress.update(done)
                 due = time.monotonic() - saved_at >= self._checkpoint_every_s
                 if done == stage.steps or received or due:
+                    self._refuse_broken_state(group, state, done)
                     checkpoints.save(done, self._gathered(group, state), group.trained_on)
                     saved_at = time.monotonic()
                 if received and done < stage.steps:
@@ -166,7 +169,6 @@ class Trainer:
                         "run the same command again to go on",
                         128 + received[0],
                     )
-        self.trained_s += time.monotonic() - start
         if received:
             raise Stopped(
                 f"stopped by {signal.Signals(received[0]).name} after {group.name} was finished and saved; "
@@ -174,6 +176,16 @@ class Trainer:
                 128 + received[0],
             )
         return state
+
+    def _refuse_broken_state(self, group: Group, state: Any, step: int) -> None:
+        """Refuses to save parameters that are not finite: the last update may break what no later loss would show."""
+        broken = np.zeros(len(group.names), bool)
+        for leaf in jax.tree.leaves(self._gathered(group, state)):
+            if np.issubdtype(leaf.dtype, np.floating):
+                broken |= ~np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1)
+        if broken.any():
+            name = group.names[int(np.argmax(broken))]
+            raise InfoserError(f"{group.name}, run {name}: parameters are not finite after step {step}; {_REMEDY}")
 
     def _gathered(self, group: Group, state: Any) -> Any:
         return self.mode.gather(state, len(group.names))
@@ -201,7 +213,7 @@ class Metrics:
                         kept.append(line + "\n")
                 except (ValueError, KeyError):
                     continue  # the half-written last line of a killed process
-        path.write_text("".join(kept))
+        write_atomically(path, "".join(kept))
 
     def write(self, step: int, means: Mapping[str, np.ndarray]) -> None:
         """Appends one line for each run."""
@@ -238,7 +250,7 @@ def _refuse_not_finite(group: Group, first_bad: Mapping[str, np.ndarray]) -> Non
     first = int(np.argmin(steps[:, run]))  # of those that went in the same step, the one that is computed first
     raise InfoserError(
         f"{group.name}, run {group.names[run]}: the loss term {terms[first]!r} is not finite at step {steps[first, run]}; "
-        "lower this stage's learning rate or the term's weight (the last checkpoint before it is kept)"
+        f"{_REMEDY}"
     )
 
 

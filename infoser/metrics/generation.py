@@ -1,6 +1,7 @@
 """Measures of generated features."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,8 +19,12 @@ def class_information_lower_bound(log_probability: Float[np.ndarray, "rows class
     return float(np.mean([own[label == one].mean() for one in occurring]) + math.log(len(occurring)))
 
 
-def mean_and_error(values: list[float]) -> tuple[float, float | None]:
-    """Mean over runs, and its standard error (None for a single run)."""
+def mean_and_error(by_fold: Mapping[str, Sequence[float]]) -> tuple[float, float | None]:
+    """Seeds averaged within a fold, then over folds; and the standard error over folds (None for a single one).
+
+    Seeds of one fold share their rows, so they are not independent estimates.
+    """
+    values = [float(np.mean(seeds)) for seeds in by_fold.values()]
     error = float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
     return float(np.mean(values)), error
 
