@@ -44,7 +44,7 @@ GENERATORS: dict[str, Literal["class_text", "class", "paired"]] = {
 CORE_VARIANTS: tuple[Variant, ...] = ("none", "noise", "cgan", "infogan", "infogan-notext")
 Space = Literal["encoder", "aligned"]
 #: A floating-point setting of a stage: checked to lie in the bounds given in its metadata.
-_NUMBER = {"low": 0.0, "high": 3.4e38, "low_open": False, "high_open": True}  # float32's range
+_NUMBER = {"low": 0.0, "high": math.inf, "low_open": False, "high_open": True}
 
 
 def number(default: float, **bounds: float | bool) -> Any:
@@ -307,7 +307,7 @@ def _validate_number(flag: str, value: float, bounds: Any) -> None:
     low, high = bounds["low"], bounds["high"]
     too_low = value <= low if bounds["low_open"] else value < low
     too_high = value >= high if bounds["high_open"] else value > high
-    if math.isnan(value) or too_low or too_high:
+    if math.isnan(value) or too_low or too_high or abs(value) > 3e38:  # the last is infinite in float32
         range_ = f"{'(' if bounds['low_open'] else '['}{low:g}, {high:g}{')' if bounds['high_open'] else ']'}"
         raise InfoserError(f"{flag} {value:g}: must lie in {range_}")
 

@@ -70,7 +70,8 @@ def cross_fit(
     if not _every_aligner_sees_labels(embedded_by[train], hidden[train], parts):
         raise InfoserError(
             f"the aligned space needs labels for each of {parts} aligners, and the training part has "
-            f"{(hidden[train] >= 0).sum()} besides those withheld to compare them; use --space encoder, fewer --align.cross-fits or more labels"
+            f"{(hidden[train] >= 0).sum()} besides those withheld to compare them; use --space encoder, fewer "
+            "--align.cross-fits or more labels"
         )
     labels = tuple(np.where(embedded_by == part, UNLABELLED, hidden).astype(label.dtype) for part in range(parts))
     return CrossFit(labels, embedded_by, anchors)
@@ -96,8 +97,7 @@ def _dealt_by_speaker(speaker: np.ndarray, labelled: np.ndarray, parts: int) -> 
 def _dealt_by_row(label: np.ndarray, parts: int) -> np.ndarray:
     """Part of each row: in turn within each class, and within the rows without a label."""
     part = np.zeros(len(label), int)
-    for one in np.unique(label):
-        part[label == one] = np.arange((label == one).sum()) % parts
+    part[np.argsort(label, kind="stable")] = np.arange(len(label)) % parts
     return part
 
 

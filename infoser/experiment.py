@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,10 +37,9 @@ def train(config: Config) -> dict[str, Any]:
     parallel.use_all_cores(len(os.sched_getaffinity(0)))
     corpus = load_corpus(config)
     plan_folds(config, corpus)  # refuses what can't be run before the run folder is claimed
-    print(plan(config, corpus), file=sys.stderr)
     with run_folder.locked(config.run_dir):
         run_folder.claim(config, corpus)
-        trainer = _trainer(config, config.run_dir)
+        trainer = _trainer(config, config.run_dir, plan=plan(config, corpus))
         results = run(config, corpus, trainer)
         run_folder.write_results(config.run_dir, results)
         if config.final:
@@ -70,7 +68,7 @@ def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
     if data_dir is not None:
         config = dataclasses.replace(config, data_dir=data_dir)
     parallel.use_all_cores(len(os.sched_getaffinity(0)))
-    corpus = load_corpus(config, in_memory=shards_hash is None)
+    corpus = load_corpus(config, in_memory=shards_hash is None and data_dir is None)
     run_folder.check_corpus(folder, shards_hash, corpus)
     return run(config, corpus, _trainer(config, folder, restore_only=True))
 
@@ -92,7 +90,7 @@ def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
     return corpus if config.data.text else dataclasses.replace(corpus, text=None)
 
 
-def _trainer(config: Config, folder: Path, *, restore_only: bool = False) -> Trainer:
+def _trainer(config: Config, folder: Path, *, plan: str = "", restore_only: bool = False) -> Trainer:
     mode = parallel.make_mode(config.parallel)
     for stage in ("align", "generate", "classify"):
         mode.check_batch(f"--{stage}.batch-size", getattr(config, stage).batch_size)
@@ -101,6 +99,7 @@ def _trainer(config: Config, folder: Path, *, restore_only: bool = False) -> Tra
         chunk_steps=config.chunk_steps,
         checkpoint_every_s=config.checkpoint_every_s,
         mode=mode,
+        plan=plan,
         restore_only=restore_only,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -100,17 +101,26 @@ class Trainer:
       chunk_steps: steps in a compiled call; does not change results.
       checkpoint_every_s: seconds between checkpoints.
       mode: how devices are used.
+      plan: said once, before the first step that is trained.
       restore_only: train nothing; a group that is not complete is an error (evaluation).
     """
 
     def __init__(
-        self, run_dir: Path, *, chunk_steps: int, checkpoint_every_s: float, mode: parallel.RunsMode, restore_only: bool = False
+        self,
+        run_dir: Path,
+        *,
+        chunk_steps: int,
+        checkpoint_every_s: float,
+        mode: parallel.RunsMode,
+        plan: str = "",
+        restore_only: bool = False,
     ):
         self._run_dir = run_dir
         self.mode = mode
         self._chunk_steps = chunk_steps
         self._checkpoint_every_s = checkpoint_every_s
         self._restore_only = restore_only
+        self._plan = plan
 
     def train(self, group: Group) -> Trained:
         """Trains what is left of this group's steps.
@@ -142,6 +152,9 @@ class Trainer:
     def _loop(self, group: Group, checkpoints: Checkpoints, state: Any, runs: Any, keys: Any, done: int) -> Any:
         stage = group.stage
         trained_stage = self.mode.stage(stage)
+        if self._plan:
+            print(self._plan, file=sys.stderr, flush=True)
+            self._plan = ""
         length = -(-stage.steps // -(-stage.steps // self._chunk_steps))  # equal chunks of at most chunk_steps
         metrics = Metrics(self._run_dir / group.name / "metrics.jsonl", group, done)
         saved_at = time.monotonic()

@@ -22,10 +22,10 @@ def build(rows=TRAIN, label=LABEL, audio=AUDIO, **changes) -> FoldView:
 
 def test_tables_by_hand():
     view = build()
-    np.testing.assert_array_equal(view.rows, [1, 2, 4, 5, 6, 8, 9, 0, 0])
+    np.testing.assert_array_equal(view.rows, [1, 2, 4, 5, 6, 8, 9, 1, 1])  # filled up with a training row
     assert view.row_count == 7
     # Class 0: rows 1, 4, 5, 8; class 1: row 9; class 2: row 6; class 3 does not occur.
-    np.testing.assert_array_equal(view.labelled_rows, [1, 4, 5, 8, 9, 6, 0, 0])
+    np.testing.assert_array_equal(view.labelled_rows, [1, 4, 5, 8, 9, 6, 1, 1])
     np.testing.assert_array_equal(view.class_start, [0, 4, 5, 6])
     np.testing.assert_array_equal(view.class_count, [4, 1, 1, 0])
     assert view.source == 0 and build(source=3).source == 3

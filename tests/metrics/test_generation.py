@@ -60,8 +60,8 @@ def test_the_ceiling_is_that_of_the_classes_that_occur(classes):
 
 
 def test_mean_and_error():
-    assert mean_and_error([2.0]) == (2.0, None)
-    mean, error = mean_and_error([1.0, 2.0, 3.0, 6.0])
+    assert mean_and_error({"session1": [1.0, 3.0]}) == (2.0, None)  # seeds of one fold are no independent estimates
+    mean, error = mean_and_error({"a": [0.0, 2.0], "b": [2.0], "c": [3.0, 3.0], "d": [5.0, 7.0]})
     assert mean == 3.0
     assert error == pytest.approx(stats.sem([1.0, 2.0, 3.0, 6.0]))
 
