@@ -54,14 +54,14 @@ def oversample(real: Rows, size: int, generator: np.random.Generator, config: Au
     """Class-balanced copies of real rows, by imbalanced-learn's RandomOverSampler."""
     from imblearn.over_sampling import RandomOverSampler
 
-    return _resampled(RandomOverSampler, real, size, generator)
+    return _shuffled(_resampled(RandomOverSampler, real, _shares(labels(real), size), generator), generator)
 
 
 def smote(real: Rows, size: int, generator: np.random.Generator, config: AugmentConfig) -> Rows:
     """Points between a real row and one of its `smote_neighbours` nearest of the same class (doi 10.1613/jair.953).
 
-    Class-balanced, by imbalanced-learn's SMOTE. Where the smallest class has fewer rows, all classes take fewer neighbours;
-    a class of a single row is copied.
+    Class-balanced, by imbalanced-learn's SMOTE. A class with fewer rows takes all its other rows as neighbours; a class
+    of a single row is copied.
     """
     from imblearn.over_sampling import SMOTE
 
@@ -69,8 +69,13 @@ def smote(real: Rows, size: int, generator: np.random.Generator, config: Augment
     count = np.bincount(label, minlength=real.target.shape[1])
     alone = np.flatnonzero(count[label] == 1)
     doubled = Rows(*(np.concatenate([part, part[alone]]) for part in real))
-    neighbours = min(config.smote_neighbours, max(int(count[count > 0].min()), 2) - 1)
-    return _resampled(SMOTE, doubled, size, generator, k_neighbors=neighbours)
+    shares = _shares(label, size)
+    neighbours = {one: min(config.smote_neighbours, max(int(count[one]), 2) - 1) for one in shares}
+    parts = [
+        _resampled(SMOTE, doubled, {one: shares[one] for one in shares if neighbours[one] == k}, generator, k_neighbors=k)
+        for k in sorted(set(neighbours.values()))
+    ]
+    return _shuffled(Rows(*map(np.concatenate, zip(*parts, strict=True))), generator)
 
 
 def class_gaussian(real: Rows, size: int, generator: np.random.Generator, config: AugmentConfig) -> Rows:
@@ -111,20 +116,19 @@ def _shares(label: np.ndarray, size: int) -> dict[int, int]:
     return {int(one): len(part) for one, part in zip(occurring, parts, strict=True)}
 
 
-def _resampled(sampler: Callable, real: Rows, size: int, generator: np.random.Generator, **settings: int) -> Rows:
-    """The rows that an over-sampler of imbalanced-learn adds; it returns the real ones first."""
+def _resampled(sampler: Callable, real: Rows, extra: dict[int, int], generator: np.random.Generator, **settings: int) -> Rows:
+    """The `extra` rows of some classes that an over-sampler of imbalanced-learn adds; it returns the real ones first."""
     label = labels(real)
-    target_count = {one: int((label == one).sum()) + extra for one, extra in _shares(label, size).items()}
     one_hot = np.eye(real.target.shape[1], dtype=np.float32)
-    if len(target_count) == 1:  # imbalanced-learn needs two classes
-        chosen = generator.choice(len(label), size)
+    if len(np.unique(label)) == 1:  # imbalanced-learn needs two classes
+        chosen = generator.choice(len(label), sum(extra.values()))
         return Rows(real.features[chosen], real.target[chosen])
+    target_count = {one: int((label == one).sum()) + more for one, more in extra.items()}
     seed = int(generator.integers(2**31))
     features, resampled = sampler(sampling_strategy=target_count, random_state=seed, **settings).fit_resample(
         real.features, label
     )
-    added = Rows(np.asarray(features[len(label) :], np.float32), one_hot[resampled[len(label) :]])
-    return _shuffled(added, generator)
+    return Rows(np.asarray(features[len(label) :], np.float32), one_hot[resampled[len(label) :]])
 
 
 def _shuffled(rows: Rows, generator: np.random.Generator) -> Rows:

@@ -35,7 +35,7 @@ def cross_fit(
     *,
     parts: int,
     dim: int,
-    seed: int,
+    generator: np.random.Generator,
 ) -> CrossFit:
     """Deals the training rows to `parts` aligners by speaker, so that a row is embedded as an unseen speaker's would be.
 
@@ -49,7 +49,7 @@ def cross_fit(
       speaker: (N,) speakers.
       parts: number of aligners.
       dim: width of the representations.
-      seed: of the draw of anchors.
+      generator: draws the anchors.
 
     Raises:
       InfoserError: if there are too few labels for every aligner to see one.
@@ -60,7 +60,7 @@ def cross_fit(
     labelled = train[hidden[train] >= 0]
     missing = min(_ANCHORS_PER_DIMENSION * dim - len(anchors), len(labelled) // 4)
     if missing > 0:
-        withheld = np.random.default_rng(seed).choice(labelled, missing, replace=False)
+        withheld = generator.choice(labelled, missing, replace=False)
         anchors = np.sort(np.concatenate([anchors, withheld]))
         hidden[withheld] = UNLABELLED
     embedded_by = np.full(len(label), -1)

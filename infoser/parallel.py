@@ -230,7 +230,8 @@ def _function(stage: Any, name: str, static: tuple[int, ...]) -> Callable[..., A
 
     def init(shared: Any, runs: Any, keys: Any) -> Any:
         trace_counts[stage.name, name] += 1
-        return _lift(lambda run, key: stage.init(shared, run, _typed(stage, key)))(runs, keys)
+        # A number that no step has: `split` and `fold_in` of one key make the same keys.
+        return _lift(lambda run, key: stage.init(shared, run, jax.random.fold_in(_typed(stage, key), NEVER)))(runs, keys)
 
     def chunk(state: Any, shared: Any, runs: Any, keys: Any, start: Any) -> Any:
         trace_counts[stage.name, name] += 1

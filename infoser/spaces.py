@@ -90,7 +90,14 @@ def _aligned_space(matrix: Matrix) -> Space:
     plain = matrix.trainer.mode.replicate(_features([corpus.audio], None if corpus.text is None else [corpus.text]))
     parts = config.cross_fits
     fits = [
-        cross_fit(unit.fold.train, unit.label, corpus.speaker, parts=parts, dim=config.representation_dim, seed=unit.seed)
+        cross_fit(
+            unit.fold.train,
+            unit.label,
+            corpus.speaker,
+            parts=parts,
+            dim=config.representation_dim,
+            generator=unit.generator("anchors"),
+        )
         for unit in units
     ]
     runs = [

@@ -110,6 +110,20 @@ def test_smote_interpolates_between_neighbours_of_a_class():
         assert off.min() < 1e-4
 
 
+def test_smote_of_a_small_class_leaves_the_others_their_neighbours():
+    # Of the large class, only a second neighbour is reached across the triangle's long side, off both axes.
+    features = np.array([[0, 0], [1, 0], [0, 3], [50, 50], [51, 50]], np.float32)
+    rows = Rows(features, np.eye(2, dtype=np.float32)[[0, 0, 0, 1, 1]])
+    large = [
+        made.features[labels(made) == 0]
+        for k in (1, 2)
+        for made in [AUGMENTERS["smote"](rows, 200, np.random.default_rng(0), AugmentConfig(smote_neighbours=k))]
+    ]
+    off_axes = [(part > 1e-3).all(axis=1) for part in large]
+    assert len(large[0]) == len(large[1]) == 100
+    assert not off_axes[0].any() and 10 < off_axes[1].sum() < 90
+
+
 def test_class_gaussians_have_their_class_mean_and_covariance():
     label = np.repeat([0, 2], [4000, 2000])
     generator = np.random.default_rng(4)

@@ -19,18 +19,22 @@ AXIS = BatchAxis("devices", 8)
 PARITY = 1e-6  # relative L2 norm of the difference of a leaf
 
 
+def divided_function(function: Any, arguments: int) -> Any:
+    """`function` on all devices, each with the same arguments but for the first; all devices' results on axis 0."""
+    return jax.pmap(lambda _, *inputs: function(*inputs), axis_name=AXIS.name, in_axes=(0, *[None] * arguments))
+
+
 def divided(function: Any, *arguments: Any) -> Any:
-    """`function` on all devices, each with the same arguments; the results of all of them on axis 0."""
-    mapped = jax.pmap(lambda _, *inputs: function(*inputs), axis_name=AXIS.name, in_axes=(0, *[None] * len(arguments)))
-    return mapped(np.arange(8), *arguments)
+    """The results of `function` of the arguments on all devices, on axis 0."""
+    return divided_function(function, len(arguments))(np.arange(8), *arguments)
 
 
-def check_parity(actual, expected):
+def check_parity(actual, expected, tolerance=PARITY):
     expected = dict(jax.tree_util.tree_leaves_with_path(expected))
     for path, leaf in jax.tree_util.tree_leaves_with_path(actual):
         whole = np.asarray(expected.pop(path), np.float64)
         difference = np.linalg.norm(np.asarray(leaf, np.float64) - whole)
-        assert difference <= PARITY * np.linalg.norm(whole), jax.tree_util.keystr(path)
+        assert difference <= tolerance * np.linalg.norm(whole), jax.tree_util.keystr(path)
     assert not expected
 
 
@@ -72,25 +76,41 @@ CASES = {
 }
 
 
+def as_float64(tree):
+    return jax.tree.map(lambda leaf: leaf.astype(np.float64) if leaf.dtype == np.float32 else leaf, tree)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_are_those_of_the_whole_batch(corpus, case):
     # Raw gradients: an optimiser that rescales them would hide a factor.
     stage, one, functions = CASES[case](corpus)
-    shared, key = corpus.features(), jax.random.key(0)
-    rng = np.random.default_rng(0)
-    # Any parameters will do; drawing them here saves compiling `init`.
-    state = jax.tree.map(
-        lambda leaf: (0.3 * rng.standard_normal(leaf.shape)).astype(leaf.dtype), jax.eval_shape(stage.init, shared, one, key)
-    )
+    shared, rng = corpus.features(), np.random.default_rng(0)
     parts = parallel.DataMode().stage(stage)
     assert parts.axis == AXIS
+    # Any parameters will do; drawing them here saves compiling `init`.
+    shapes = jax.eval_shape(stage.init, shared, one, jax.random.key(0))
 
-    def gradients(stage, *inputs):
-        return [getattr(stage, function)(*inputs) for function in functions]
+    def gradients(stage, seed, *inputs):
+        return [getattr(stage, function)(*inputs, jax.random.key(seed)) for function in functions]
 
-    inputs = (state, shared, one, key)
-    whole = jax.jit(functools.partial(gradients, stage))(*inputs)
-    parted = divided(functools.partial(gradients, parts), *inputs)
+    def both(cast):
+        inputs = [cast(tree) for tree in (shared, one)]
+        whole, parted = jax.jit(functools.partial(gradients, stage)), divided_function(functools.partial(gradients, parts), 4)
+        for seed in range(5):
+            drawn = jax.tree.map(lambda leaf: (0.3 * rng.standard_normal(leaf.shape)).astype(leaf.dtype), shapes)
+            state = cast(drawn)
+            on_devices = parted(np.arange(8), np.uint32(seed), state, *inputs)
+            yield jax.tree.map(np.asarray, (whole(np.uint32(seed), state, *inputs), on_devices))
+
+    # The arithmetic, draw by draw: nothing but the rounding of float64 is left.
+    with jax.enable_x64(True):
+        for whole, parted in both(as_float64):
+            for device in (0, 5):
+                check_parity(jax.tree.map(lambda leaf, device=device: leaf[device], parted), whole, 1e-11)
+    # In float32 a leaf whose terms nearly cancel keeps few digits: its norms are taken over all draws.
+    draws = list(both(lambda tree: tree))
+    whole = jax.tree.map(lambda *leaves: np.stack(leaves), *(whole for whole, _ in draws))
+    parted = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *(parted for _, parted in draws))
     for device in (0, 5):
         check_parity(jax.tree.map(lambda leaf, device=device: leaf[device], parted), whole)
 

@@ -16,7 +16,7 @@ from infoser.fold_view import Features, FoldView, draw_class_balanced
 from infoser.losses import classification
 from infoser.models import apply
 from infoser.models.classifier import Classifier
-from infoser.stages.schedule import adamw
+from infoser.stages.schedule import adamw, moving_average
 
 MODALITIES = ("audio", "text", "both")
 
@@ -143,7 +143,7 @@ class Classify:
             gradients, state.optimizer, state.params
         )
         params = optax.apply_updates(state.params, updates)
-        average = optax.incremental_update(params, state.average, 1.0 - run.numbers["ema_decay"])
+        average = moving_average(params, state.average, run.numbers["ema_decay"], progress * self.steps)
         return ClassifyState(params, average, optimizer), terms
 
     def outputs(self, state: ClassifyState, shared: Features, run: ClassifyRun, key: jax.Array) -> Float[Array, "test classes"]:

@@ -16,7 +16,7 @@ from infoser.fold_view import Features, FoldView, draw_class_balanced
 from infoser.losses import adversarial, mutual_information
 from infoser.models import apply
 from infoser.models.generator import Discriminator, Generator, PairCritic, Recogniser, Recovered
-from infoser.stages.schedule import adam
+from infoser.stages.schedule import adam, moving_average
 
 _ADAM = {"b1": 0.5, "b2": 0.9}
 Terms = dict[str, Float[Array, ""]]
@@ -233,7 +233,7 @@ class Generate:
             gradients, state.players_optimizer
         )
         players: Any = optax.apply_updates(state.players, updates)
-        average = optax.incremental_update(players["generator"], state.average, 1.0 - numbers["ema_decay"])
+        average = moving_average(players["generator"], state.average, numbers["ema_decay"], progress * self.steps)
         state = replace(state, players=players, players_optimizer=players_optimizer, average=average)
         return state, terms | player_terms
 

@@ -1,4 +1,6 @@
-"""The optimisers' shared setting: Adam with rates that may be traced numbers, and a cosine decay."""
+"""The optimisers' shared setting: Adam with rates that may be traced numbers, a cosine decay, and moving averages."""
+
+from typing import Any
 
 import jax.numpy as jnp
 import optax
@@ -28,3 +30,12 @@ def adamw(
 def adam(learning_rate: Float[Array, ""] | float, *, b1: float, b2: float) -> optax.GradientTransformation:
     """Adam (arXiv 1412.6980) at a constant rate, for adversarial games, which have no end to decay to."""
     return optax.chain(optax.scale_by_adam(b1=b1, b2=b2), optax.scale_by_learning_rate(learning_rate))
+
+
+def moving_average(new: Any, average: Any, decay: Float[Array, ""] | float, step: Float[Array, ""] | float) -> Any:
+    """The exponential moving average of a pytree after `step` earlier updates, corrected for its start.
+
+    The share of the new value is (1 − d) / (1 − d^(step + 1)): the weights sum to 1 over what has been averaged, as in
+    Adam (arXiv 1412.6980, section 3), so that nothing is left of what `average` held before the first update.
+    """
+    return optax.incremental_update(new, average, (1.0 - decay) / (1.0 - decay ** (step + 1.0)))

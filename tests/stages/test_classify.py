@@ -154,10 +154,11 @@ def test_shares_are_relative(corpus, train, same):
 def test_moving_average(corpus, train, same):
     start = train(STAGE, corpus.features(), run(corpus), 0)[0]
     assert same(start.average, start.params)
-    first = train(STAGE, corpus.features(), run(corpus, ema_decay=0.75), 1, state=start)[0]
-    trees = (jax.tree.leaves(tree) for tree in (first.average, start.average, first.params))
+    first, second = (train(STAGE, corpus.features(), run(corpus, ema_decay=0.75), n, state=start)[0] for n in (1, 2))
+    assert same(first.average, first.params)  # nothing is left of the initial weights
+    trees = (jax.tree.leaves(tree) for tree in (second.average, first.params, second.params))
     for average, old, new in zip(*trees, strict=True):
-        np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(average, (0.75 * old + new) / 1.75, rtol=1e-5, atol=1e-7)
 
 
 def test_learning_rate_falls_to_zero_by_a_half_cosine(corpus):
