@@ -14,6 +14,7 @@ LAYERS = (
     ("errors",),
     (
         "batch_axis",
+        "class_map",
         "commandline",
         "config",
         "corpus",
@@ -23,6 +24,7 @@ LAYERS = (
         "losses",
         "metrics",
         "progress",
+        "recordings",
         "saved_config",
         "run_folder",
     ),
@@ -30,6 +32,7 @@ LAYERS = (
         "augmenters",
         "checkpoints",
         "cross_fitting",
+        "encoders",
         "fold_view",
         "leakage",
         "models",

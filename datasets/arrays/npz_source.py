@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infoser.class_map import count_unlabelled, map_labels, parse_class_map
 from infoser.corpus import UNLABELLED, Corpus
 from infoser.errors import InfoserError
 
@@ -53,11 +54,10 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
     if not classes and "emotion" in chosen:
         classes = DEFAULT_CLASSES.get(name, ())
     class_map = parse_class_map(classes) if classes else {code: (code,) for code in order}
-    label = _labels(codes, class_map, chosen.get("emotion") or chosen["label"])
+    label = map_labels(codes, class_map, f"array {chosen.get('emotion') or chosen['label']!r}")
     columns, skipped = _columns(arrays, chosen, len(ids))
     with source.open("rb") as file:
         source_hash = hashlib.file_digest(file, "sha256").hexdigest()
-    outside = Counter(codes[label == UNLABELLED].tolist())
     return Corpus(
         name=name,
         utterance_id=ids,
@@ -74,30 +74,11 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
                 "keys": chosen,
                 "classes": {each: list(members) for each, members in class_map.items()},
             },
-            "unlabelled": dict(sorted(outside.items())),
+            "unlabelled": count_unlabelled(codes, label),
             "skipped": skipped,
         },
         **groups,
     )
-
-
-def parse_class_map(classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """{class: emotion codes} from `class=code,code…` items, in their order; InfoserError says which item is wrong."""
-    class_map: dict[str, tuple[str, ...]] = {}
-    owner: dict[str, str] = {}
-    for item in classes:
-        name, equals, members = item.partition("=")
-        codes = tuple(members.split(","))
-        if not equals or not name or not all(codes):
-            raise InfoserError(f"class {item!r}: expected class=code,code… such as hap=hap,exc")
-        if name in class_map:
-            raise InfoserError(f"class {name!r} is given twice; list all its codes once: {name}=code,code")
-        for code in codes:
-            if code in owner:
-                raise InfoserError(f"emotion {code!r} is in class {owner[code]!r} and again in {name!r}")
-            owner[code] = name
-        class_map[name] = codes
-    return class_map
 
 
 def _load(source: Path) -> dict[str, np.ndarray]:
@@ -210,25 +191,6 @@ def _emotion_codes(
             f"{len(names)} in {chosen['label_names']!r} ({UNLABELLED} means unlabelled)"
         )
     return np.append(names, "")[label], names.tolist()
-
-
-def _labels(codes: np.ndarray, class_map: Mapping[str, tuple[str, ...]], key: str) -> np.ndarray:
-    counts = Counter(codes.tolist())
-    occurring = ", ".join(f"{code} {count}" for code, count in sorted(counts.items()) if code) or "none at all"
-    label = np.full(len(codes), UNLABELLED, np.int32)
-    if not class_map:
-        raise InfoserError(f"array {key!r} labels no utterance")
-    for index, (name, members) in enumerate(class_map.items()):
-        if name != name.strip() or "\n" in name:
-            raise InfoserError(f"class name {name!r} has spaces or line breaks around it; name it with --classes")
-        absent = [code for code in members if code not in counts]
-        if absent:
-            raise InfoserError(
-                f"class {name!r} would have no utterance for {absent[0]!r}: {key!r} never says it; it says: {occurring}. "
-                "Choose the classes with --classes class=code,code"
-            )
-        label[np.isin(codes, members)] = index
-    return label
 
 
 def _columns(
