@@ -1,26 +1,22 @@
 """Writes a corpus as TFDS shards that training reads; says at the end what it holds and how to go on."""
 
-import contextlib
 import dataclasses
-import functools
-import io
 import shlex
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from arrays.npz_source import ROLES, read_arrays
 
-from infoser import demo, digests
+from infoser import demo
 from infoser.commandline import refuse_repeated_flags, run_command
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
-from infoser.progress import show_progress
-from infoser.shards import check_corpus_name, find_corpus, read_provenance
+from infoser.shard_writer import already_prepared, write_corpus
+from infoser.shards import check_corpus_name, find_corpus
 
 Key = Annotated[str | None, tyro.conf.arg(metavar="KEY", help_behavior_hint="")]
 
@@ -115,11 +111,11 @@ def prepare(argv: Sequence[str]) -> None:
         raise InfoserError("--name demo is the demo corpus' own, beside whose truth it is printed; choose another")
     started = time.monotonic()
     corpus = command.corpus()
-    if not command.overwrite and _already_prepared(command.data_dir, corpus):
+    if not command.overwrite and already_prepared(command.data_dir, corpus.name, corpus.provenance["settings"]):
         folder = find_corpus(command.data_dir, corpus.name)
         print(f"already prepared: {corpus.name} in {folder}, from the same source with the same settings")
     else:
-        folder = _write(command.builder(), corpus, command.data_dir)
+        folder = write_corpus(command.builder(), corpus, command.data_dir)
         print(_summary(corpus))
         print(f"  written     {folder} ({_megabytes(folder):.1f} MB, {time.monotonic() - started:.1f} s)")
     data_dir = shlex.quote(str(command.data_dir))
@@ -129,76 +125,6 @@ def prepare(argv: Sequence[str]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     return run_command(prepare, argv)
-
-
-def _already_prepared(data_dir: Path, corpus: Corpus) -> bool:
-    """Whether these very shards exist; InfoserError when others, or broken ones, stand in their place."""
-    if not any((data_dir / corpus.name).glob("*.*.*")):  # no version
-        return False
-    try:
-        settings = read_provenance(data_dir, corpus.name).get("settings")
-    except InfoserError as error:
-        raise InfoserError(f"{data_dir / corpus.name} exists and cannot be used: {error}") from error
-    if settings != corpus.provenance["settings"]:
-        difference = _difference(settings or {}, corpus.provenance["settings"])
-        raise InfoserError(
-            f"corpus {corpus.name!r} in {data_dir} was prepared otherwise ({difference}); "
-            "give --overwrite to replace it, or another --name"
-        )
-    return True
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What sets two preparations apart, in words of the flags."""
-
-    def said(value: Any) -> str:
-        if not isinstance(value, Mapping):
-            return str(value)
-        return " ".join(f"{key}={','.join(each) if isinstance(each, list) else each}" for key, each in value.items())
-
-    if before.get("source_sha256") != now.get("source_sha256"):
-        return "from another source file"
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    return "; ".join(f"with {key} {said(before.get(key))}, now {said(now.get(key))}" for key in changed)
-
-
-def _write(builder: Callable[..., Any], corpus: Corpus, data_dir: Path) -> Path:
-    """Writes the shards into a temporary folder beside their place, then puts them there in one move."""
-    import tensorflow_datasets as tfds
-
-    watch = functools.partial(show_progress, total=len(corpus), what=f"writing {corpus.name}", unit="utterances")
-    there_before = data_dir.exists()
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            with tempfile.TemporaryDirectory(prefix=f".{corpus.name}-", dir=data_dir) as staging:
-                writer = builder(corpus=corpus, watch=watch, data_dir=staging)
-                tfds.disable_progress_bar()  # ours shows the whole, and only when there is something to wait for
-                with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it is about to do
-                    writer.download_and_prepare(download_dir=Path(staging) / "downloads")
-                folder = data_dir / corpus.name / str(writer.version)
-                folder.parent.mkdir(exist_ok=True)
-                digests.seal(Path(staging, corpus.name, folder.name))
-                _publish(Path(staging, corpus.name, folder.name), folder, replaced=Path(staging, "replaced"))
-        finally:
-            if not there_before and not any(data_dir.iterdir()):
-                data_dir.rmdir()
-    except OSError as error:
-        raise InfoserError(f"cannot write corpus {corpus.name!r} to {data_dir}: {error}") from error
-    return folder
-
-
-def _publish(written: Path, folder: Path, replaced: Path) -> None:
-    """Moves `written` to `folder`, and what stood there to `replaced`; undone where it fails half-way."""
-    replaces = folder.exists()
-    if replaces:
-        folder.rename(replaced)
-    try:
-        written.rename(folder)
-    except BaseException:
-        if replaces:
-            replaced.rename(folder)
-        raise
 
 
 def _summary(corpus: Corpus) -> str:

@@ -63,6 +63,8 @@ class Data:
 
     name: str
     """Name of the prepared corpus: a folder of --data-dir."""
+    config: str = ""
+    """Which of the encoder pairs that it was prepared with; needed only where there are several."""
     text: bool = True
     """Use the corpus' text features; --data.no-text treats it as audio only."""
 

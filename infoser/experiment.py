@@ -36,6 +36,9 @@ def train(config: Config) -> dict[str, Any]:
     """
     parallel.use_all_cores(len(os.sched_getaffinity(0)))
     corpus = load_corpus(config)
+    # The name that was found, so that shards of another encoder pair, prepared later, leave no doubt.
+    found = corpus.provenance.get("shards_config", config.data.config)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, config=found))
     plan_folds(config, corpus)  # refuses what can't be run before the run folder is claimed
     with run_folder.locked(config.run_dir):
         run_folder.claim(config, corpus)
@@ -86,7 +89,7 @@ def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
     if name == "demo" and (in_memory or name not in shards.list_corpora(config.data_dir)):
         corpus = demo.sample()
     else:
-        corpus = shards.read_corpus(config.data_dir, name)
+        corpus = shards.read_corpus(config.data_dir, name, config.data.config)
     return corpus if config.data.text else dataclasses.replace(corpus, text=None)
 
 

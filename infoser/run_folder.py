@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import fcntl
 import io
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Any
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError, can_be_written
+from infoser.locks import held
 from infoser.saved_config import INERT, fingerprint, from_json, to_json
 
 _CONFIG = "config.json"
@@ -36,12 +36,8 @@ def locked(folder: Path) -> Iterator[None]:
         if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in (_CONFIG, _LOCK)):
             raise InfoserError(f"{folder} has files but no {_CONFIG}: it is not a run folder; choose another --run-dir")
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InfoserError(f"another process is training in {folder}; wait for it, or use another --run-dir") from None
+        (folder / _LOCK).touch()
+    with held(folder / _LOCK, f"another process is training in {folder}; wait for it, or use another --run-dir"):
         yield
 
 

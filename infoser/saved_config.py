@@ -71,6 +71,10 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 
 def fingerprint(config: Config) -> str:
-    """A short hash of everything that determines results: not where they are kept, nor how often they are saved."""
+    """A short hash of everything that determines results: not where they are kept, nor how often they are saved.
+
+    Nor by which name the shards are found among others of the corpus: their own hash is what counts.
+    """
     values = {k: v for k, v in to_json(config).items() if k not in INERT}
+    values["data"].pop("config")
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -20,7 +20,10 @@ from infoser.errors import InfoserError
 FORMAT_VERSION = 1  # of what the features and the metadata mean; raise it when a reader of the old would misread the new
 SPLIT = "utterances"  # one TFDS split holds the whole corpus: folds are made from its columns, never from its files
 
+PLAIN = "plain"  # what a corpus that was prepared without a config's name is called among those with one
+
 _CORPUS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+.-]*")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 _FEATURES = ("audio", "text")
 _ANNOTATIONS = ("utterance_id", "speaker", "session", "dialogue", "split")
@@ -32,20 +35,41 @@ def list_corpora(data_dir: Path) -> list[str]:
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         return []
-    return sorted(folder.name for folder in data_dir.iterdir() if any(map(_is_complete, _version_folders(folder))))
+    return sorted(folder.name for folder in data_dir.iterdir() if list_configs(data_dir, folder.name))
 
 
-def read_corpus(data_dir: Path, name: str) -> Corpus:
+def list_configs(data_dir: Path, name: str) -> list[str]:
+    """The ways in which corpus `name` was prepared, sorted: names of encoder pairs, `PLAIN` for one without a name."""
+    folder = Path(data_dir) / name
+    if not folder.is_dir():
+        return []
+    named = [each.name for each in folder.iterdir() if not _VERSION.fullmatch(each.name)]
+    found = [config for config in (PLAIN, *sorted(named)) if _version_folders(config_folder(data_dir, name, config))]
+    return [each for each in found if any(map(_is_complete, _version_folders(config_folder(data_dir, name, each))))]
+
+
+def config_folder(data_dir: Path, name: str, config: str) -> Path:
+    """The folder of one way in which corpus `name` was prepared, which holds its versions."""
+    folder = Path(data_dir) / name
+    return folder if config in ("", PLAIN) else folder / config
+
+
+def read_corpus(data_dir: Path, name: str, config: str = "") -> Corpus:
     """Reads the highest version of corpus `name` from `data_dir`, in the row order of its source.
+
+    Args:
+      data_dir: where prepared corpora lie.
+      name: the corpus.
+      config: which of the ways in which it was prepared; '' for the only one there is.
 
     Returns:
       The corpus; its `provenance` is what the shards say of their origin plus `shards_hash` (SHA-256 over the
-      digests of all files) and `shards_path` (absolute).
+      digests of all files), `shards_path` (absolute) and `shards_config`.
 
     Raises:
       InfoserError: when the data directory or the corpus is missing, or the folder is incomplete, damaged or foreign.
     """
-    folder = find_corpus(data_dir, name)
+    folder = find_corpus(data_dir, name, config)
     builder = _open_folder(folder, name)
     features: Any = builder.info.features
     damaged = digests.damage(folder)
@@ -69,6 +93,7 @@ def read_corpus(data_dir: Path, name: str) -> Corpus:
             f"order; {_again(folder)}"
         )
     provenance |= {"shards_hash": digests.fingerprint(folder), "shards_path": str(folder.resolve())}
+    provenance["shards_config"] = PLAIN if folder.parent == Path(data_dir) / name else folder.parent.name
     return Corpus(
         name=name,
         label=arrays.pop("label").astype(np.int32),
@@ -80,18 +105,26 @@ def read_corpus(data_dir: Path, name: str) -> Corpus:
     )
 
 
-def read_provenance(data_dir: Path, name: str) -> Mapping[str, Any]:
+def read_provenance(data_dir: Path, name: str, config: str = "") -> Mapping[str, Any]:
     """What the shards of corpus `name` say of their origin, without reading a record; raises as `read_corpus` does."""
-    return dict(_open_folder(find_corpus(data_dir, name), name).info.metadata)
+    return dict(_open_folder(find_corpus(data_dir, name, config), name).info.metadata)
 
 
-def find_corpus(data_dir: Path, name: str) -> Path:
+def find_corpus(data_dir: Path, name: str, config: str = "") -> Path:
     """The version folder of corpus `name` in `data_dir`: the highest version there is; raises as `read_corpus` does."""
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         state = "is not a directory" if data_dir.exists() else "does not exist"
         raise InfoserError(f"data directory {data_dir} {state}; {_prepare_hint(data_dir, name)}")
-    versions = _version_folders(data_dir / name) if _CORPUS_NAME.fullmatch(name) else []
+    configs = list_configs(data_dir, name) if _CORPUS_NAME.fullmatch(name) else []
+    if not config and len(configs) > 1:
+        raise InfoserError(
+            f"corpus {name!r} in {data_dir} was prepared in several ways: {', '.join(configs)}; choose one with --data.config"
+        )
+    if config and configs and config not in configs:
+        raise InfoserError(f"corpus {name!r} in {data_dir} has no --data.config {config!r}; there are: {', '.join(configs)}")
+    chosen = config or (configs[0] if configs else PLAIN)
+    versions = _version_folders(config_folder(data_dir, name, chosen)) if _CORPUS_NAME.fullmatch(name) else []
     if versions:
         if _is_complete(versions[-1]):
             return versions[-1]
@@ -106,6 +139,15 @@ def check_corpus_name(name: str) -> None:
     """Raises InfoserError unless `name` can name a corpus, and so a folder and its record files."""
     if not _CORPUS_NAME.fullmatch(name):
         raise InfoserError(f"{name!r} cannot name a corpus: use letters, digits, '_' and '-' only, and begin with a letter")
+
+
+def check_config_name(config: str) -> None:
+    """Raises InfoserError unless `config` can name a way of preparing a corpus, and so a folder."""
+    if not _CONFIG_NAME.fullmatch(config) or _VERSION.fullmatch(config) or config == PLAIN:
+        raise InfoserError(
+            f"--config {config!r}: use letters, digits and '_', '-', '+', '.', begin with a letter or digit, and neither a "
+            f"version nor {PLAIN!r}"
+        )
 
 
 def utterance_ids_hash(utterance_id: np.ndarray) -> str:

@@ -44,7 +44,7 @@ def test_a_failure_while_writing_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import arrays.arrays_dataset_builder as builder
+    from infoser import shard_writer as builder
 
     def fails_midway(corpus: Corpus):
         for row, example in examples(corpus):

@@ -1,0 +1,153 @@
+"""Writes a corpus as TFDS shards: the builder that all corpora share, and the way to their place in one move."""
+
+import contextlib
+import functools
+import io
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from infoser import digests
+from infoser.corpus import Corpus
+from infoser.errors import InfoserError
+from infoser.progress import show_progress
+from infoser.shards import (
+    SPLIT,
+    config_folder,
+    corpus_examples,
+    corpus_features,
+    corpus_metadata,
+    find_corpus,
+    read_provenance,
+)
+
+
+class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Writes a `Corpus`; the dataset bears the corpus' name, and its features are the arrays that the corpus has."""
+
+    def __init__(
+        self,
+        *,
+        corpus: Corpus,
+        config: str = "",
+        watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+        **kwargs: Any,
+    ):
+        """Takes what to write.
+
+        Args:
+          corpus: the corpus.
+          config: names one of several ways in which the corpus was encoded; '' for a corpus without such.
+          watch: passes the examples on, for showing progress.
+          **kwargs: TFDS' own, such as `data_dir`.
+        """
+        self.name = corpus.name  # pyright: ignore[reportAttributeAccessIssue]  # one builder may write several datasets
+        self._corpus = corpus
+        self._watch = watch
+        if config:
+            kwargs["config"] = tfds.core.BuilderConfig(name=config, version=self.VERSION)
+        super().__init__(**{"file_format": "array_record", **kwargs})
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=corpus_features(self._corpus),
+            metadata=tfds.core.MetadataDict(corpus_metadata(self._corpus)),
+            disable_shuffling=True,  # row i of the corpus stays record i
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Any]]:
+        del dl_manager
+        return {SPLIT: self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[Any]:
+        yield from self._watch(corpus_examples(self._corpus))
+
+
+def already_prepared(data_dir: Path, name: str, settings: Mapping[str, Any], config: str = "") -> bool:
+    """Whether the very shards that `settings` make exist.
+
+    Raises:
+      InfoserError: when others, or broken ones, stand in their place.
+    """
+    folder = config_folder(data_dir, name, config)
+    if not any(folder.glob("*.*.*")):  # no version
+        return False
+    try:
+        written = read_provenance(data_dir, name, config).get("settings")
+    except InfoserError as error:
+        raise InfoserError(f"{folder} exists and cannot be used: {error}") from error
+    if written != settings:
+        another = "another --config" if config else "another --name"
+        raise InfoserError(
+            f"corpus {name!r} in {data_dir} was prepared otherwise ({_difference(written or {}, settings)}); "
+            f"give --overwrite to replace it, or {another}"
+        )
+    return True
+
+
+def write_corpus(builder: Callable[..., Any], corpus: Corpus, data_dir: Path, config: str = "") -> Path:
+    """Writes the shards into a temporary folder beside their place, then puts them there in one move.
+
+    Args:
+      builder: a class derived from `CorpusBuilder`.
+      corpus: what to write.
+      data_dir: where prepared corpora lie; made if need be.
+      config: names the way in which the corpus was encoded; '' for a corpus without such.
+
+    Returns:
+      The folder of the shards.
+
+    Raises:
+      InfoserError: if they can't be written; then all is as it was.
+    """
+    watch = functools.partial(show_progress, total=len(corpus), what=f"writing {corpus.name}", unit="utterances")
+    there_before = data_dir.exists()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(prefix=f".{corpus.name}-", dir=data_dir) as staging:
+                writer = builder(corpus=corpus, config=config, watch=watch, data_dir=staging)
+                tfds.disable_progress_bar()  # ours shows the whole, and only when there is something to wait for
+                with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it is about to do
+                    writer.download_and_prepare(download_dir=Path(staging) / "downloads")
+                folder = config_folder(data_dir, corpus.name, config) / str(writer.version)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                written = config_folder(Path(staging), corpus.name, config) / folder.name
+                digests.seal(written)
+                _publish(written, folder, replaced=Path(staging, "replaced"))
+        finally:
+            if not there_before and not any(data_dir.iterdir()):
+                data_dir.rmdir()
+    except OSError as error:
+        raise InfoserError(f"cannot write corpus {corpus.name!r} to {data_dir}: {error}") from error
+    return find_corpus(data_dir, corpus.name, config)
+
+
+def _publish(written: Path, folder: Path, replaced: Path) -> None:
+    """Moves `written` to `folder`, and what stood there to `replaced`; undone where it fails half-way."""
+    replaces = folder.exists()
+    if replaces:
+        folder.rename(replaced)
+    try:
+        written.rename(folder)
+    except BaseException:
+        if replaces:
+            replaced.rename(folder)
+        raise
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What sets two preparations apart, in words of the flags."""
+
+    def said(value: Any) -> str:
+        if not isinstance(value, Mapping):
+            return str(value)
+        return " ".join(f"{key}={','.join(each) if isinstance(each, list) else each}" for key, each in value.items())
+
+    if before.get("source_sha256") != now.get("source_sha256"):
+        return "from another source file" if now.get("kind") == "arrays" else "from other annotations or recordings"
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return "; ".join(f"with {key} {said(before.get(key))}, now {said(now.get(key))}" for key in changed)
