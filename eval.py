@@ -1,5 +1,6 @@
-"""Evaluates a run folder: python eval.py score RUN [--data-dir DIR] [--details]."""
+"""Evaluates a run folder: python eval.py score RUN, or python eval.py predict RUN RECORDING…"""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,37 +11,97 @@ import tyro
 
 from infoser import run_folder
 from infoser.commandline import refuse_repeated_flags, run_command
+from infoser.errors import InfoserError
+
+RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 @dataclass(frozen=True)
 class Score:
     """Restore every run from its checkpoint, predict its test part anew, and print the scores."""
 
-    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run_dir: RunFolder
     """The run folder."""
     data_dir: Path | None = None
     """Where the corpus is, if it was moved since training."""
-    details: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    details: Switch = False
     """Also print every fold and the confusion matrices."""
 
+    def __call__(self) -> None:
+        from infoser import demo, experiment
+        from infoser.report import tables
 
-COMMANDS = {"score": Score}
+        results = experiment.score(self.run_dir, self.data_dir)
+        out = tables.console()
+        tables.print_results(results, out, details=self.details)
+        if results["provenance"]["corpus"]["name"] == "demo":
+            tables.print_demo_truth(results, demo.truth(), out)
+        print(run_folder.compare(self.run_dir, results))
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Encode recordings as the corpus of a run folder was, and predict their emotions."""
+
+    run_dir: RunFolder
+    """The run folder."""
+    recordings: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECORDING...")]
+    """Sound files (wav, flac, …)."""
+    text: tuple[str, ...] = ()
+    """What is said in each, in their order; without it, audio alone is read."""
+    fold: str = ""
+    """Predict by the model that was tested on this fold (default: the final model, see --final of train.py)."""
+    variant: str = ""
+    """Which variant's model (default: the final model's, or the first variant of the run)."""
+    json: Switch = False
+    """Print JSON lines, with every seed's probabilities."""
+    data_dir: Path | None = None
+    """Where the corpus is, if it was moved since training."""
+    audio_encoder: str = ""
+    """Where the audio encoder is, if it was moved since the corpus was prepared."""
+    text_encoder: str = ""
+    """Where the text encoder is, if it was moved since the corpus was prepared."""
+    device: str = "auto"
+    """Device of Hugging Face encoders: auto, cpu, cuda, cuda:1 …"""
+
+    def __call__(self) -> None:
+        if not self.recordings:
+            raise InfoserError("give at least one recording after the run folder")
+        from infoser import prediction
+        from infoser.report import tables
+
+        answer = prediction.predict(
+            prediction.Request(
+                folder=self.run_dir,
+                files=self.recordings,
+                texts=self.text,
+                fold=self.fold,
+                variant=self.variant,
+                data_dir=self.data_dir,
+                audio_encoder=self.audio_encoder,
+                text_encoder=self.text_encoder,
+                device=self.device,
+            )
+        )
+        if self.json:
+            for line in prediction.as_json(answer):
+                print(json.dumps(line, ensure_ascii=False))
+        else:
+            tables.print_predictions(answer, tables.console())
+        failed = [each.error for each in answer.predictions if each.error]
+        if failed:
+            raise InfoserError("; ".join(failed))
+
+
+COMMANDS = {"score": Score, "predict": Predict}
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command line `argv` (without the program's name)."""
     refuse_repeated_flags(argv)
-    command: Score = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=argv, prog="eval.py")
-    # Imported after parsing: help and mistakes in flags need no JAX.
-    from infoser import demo, experiment
-    from infoser.report import tables
-
-    results = experiment.score(command.run_dir, command.data_dir)
-    out = tables.console()
-    tables.print_results(results, out, details=command.details)
-    if results["provenance"]["corpus"]["name"] == "demo":
-        tables.print_demo_truth(results, demo.truth(), out)
-    print(run_folder.compare(command.run_dir, results))
+    # What needs JAX is imported when the command runs: help and mistakes in flags need none.
+    tyro.extras.subcommand_cli_from_dict(COMMANDS, args=argv, prog="eval.py", description=__doc__)()
 
 
 if __name__ == "__main__":

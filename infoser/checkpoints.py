@@ -7,7 +7,9 @@ is written, which happens after the commit.
 from __future__ import annotations
 
 import logging
+import re
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from infoser.errors import InfoserError
 
 _STATE = "state"
 _TRAINED_ON = "trained_on.npz"
+_FOLDER = re.compile(r"step_(0|[1-9]\d*)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Checkpoints:
             target.mkdir(parents=True)
             ocp.save(target / _STATE, state)
             hashes: dict[str, Any] = {f"fold{number}": ids for number, ids in enumerate(trained_on.values())}
-            np.savez(target / _TRAINED_ON, folds=np.array(list(trained_on)), **hashes)
+            np.savez(target / _TRAINED_ON, step=np.array(step), folds=np.array(list(trained_on)), **hashes)
             digests.seal(target)
         except (OSError, ValueError) as error:
             shutil.rmtree(target, ignore_errors=True)
@@ -72,9 +75,9 @@ class Checkpoints:
             shutil.rmtree(self.folder / f"step_{old}", ignore_errors=True)
 
     def steps(self) -> list[int]:
-        """The complete steps, ascending."""
-        found = self.folder.glob(f"step_*/{digests.DIGESTS}")
-        return sorted(int(path.parent.name.removeprefix("step_")) for path in found)
+        """The complete steps, ascending; a folder of another name, such as a copy that someone made, is none."""
+        names = (_FOLDER.fullmatch(path.parent.name) for path in self.folder.glob(f"step_*/{digests.DIGESTS}"))
+        return sorted(int(name[1]) for name in names if name)
 
     def restore(self, like: Any, *, step: int | None = None) -> Restored | None:
         """The newest step (or the given one), checked against its digests; None if there is none.
@@ -97,10 +100,13 @@ class Checkpoints:
             raise InfoserError(f"the checkpoint file {damaged} is damaged (its SHA-256 is not the one recorded); {way_out}")
         try:
             state = _orbax().load(target / _STATE, like)
-            with np.load(target / _TRAINED_ON, allow_pickle=False) as saved:
+            with (target / _TRAINED_ON).open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 trained_on = {str(fold): saved[f"fold{number}"] for number, fold in enumerate(saved["folds"])}
+                step_saved = int(saved["step"]) if "step" in saved else steps[-1]  # earlier versions did not write it
             _refuse_other_shapes(like, state)
-        except (ValueError, KeyError, TypeError, OSError) as error:
+            if step_saved != steps[-1]:
+                raise ValueError(f"it is step {step_saved}, renamed; name it step_{step_saved} again")
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise InfoserError(f"the checkpoint {target} can't be read: {_first_line(error)}") from error
         return Restored(steps[-1], state, trained_on)
 

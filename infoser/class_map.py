@@ -45,7 +45,7 @@ def map_labels(codes: np.ndarray, class_map: Mapping[str, tuple[str, ...]], wher
     if not class_map:
         raise InfoserError(f"{where} labels no utterance")
     for index, (name, members) in enumerate(class_map.items()):
-        if name != name.strip() or "\n" in name:
+        if name != name.strip() or set("\r\n") & set(name):
             raise InfoserError(f"class name {name!r} has spaces or line breaks around it; name it with --classes")
         absent = [code for code in members if code not in counts]
         if absent:

@@ -1,6 +1,7 @@
 """What every command shares: mistakes end in one line and an exit status, repeated flags are refused."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 
@@ -15,7 +16,8 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str] 
       argv: the arguments; None means those of this process.
 
     Returns:
-      0 when it went well; 2 after a mistake of the user (an InfoserError, printed as `error: …` on stderr);
+      0 when it went well; 2 after a mistake of the user (an InfoserError, or a refusal of the file system or of the memory
+      that nothing closer to it turned into one, printed as `error: …` on stderr);
       130 when the user interrupted it; 141, as a shell says it, when the reader of its output went away.
     """
     try:
@@ -30,6 +32,17 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str] 
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
         return 141
+    except OSError as error:  # a name that is too long, a folder that may not be read: wherever a path is looked at
+        if error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}; give another path, or mend that", file=sys.stderr)
+        return InfoserError.status
+    except MemoryError as error:
+        print(
+            f"error: the memory does not suffice ({error or 'no more is to be had'}); ask for less at a time", file=sys.stderr
+        )
+        return InfoserError.status
     return 0
 
 
@@ -38,7 +51,8 @@ def refuse_repeated_flags(argv: Sequence[str], flags: Collection[str] | None = N
 
     Args:
       argv: the arguments; those after a bare `--` are not looked at.
-      flags: the flags to look at (`--seeds`); None looks at every one. `--a_b`, `--a-b` and `--a-b=1` are one flag.
+      flags: the flags to look at (`--seeds`); None looks at every one. `--a_b`, `--a-b` and `--a-b=1` are one flag,
+        and so are a switch and its opposite, `--a.b` and `--a.no-b`.
 
     Raises:
       InfoserError: naming the first flag that comes a second time.
@@ -59,4 +73,4 @@ def refuse_repeated_flags(argv: Sequence[str], flags: Collection[str] | None = N
 
 
 def _flag(argument: str) -> str:
-    return argument.split("=", 1)[0].replace("_", "-")
+    return re.sub(r"(^--|\.)no-", r"\1", argument.split("=", 1)[0].replace("_", "-"))

@@ -6,6 +6,7 @@ numbers: runs that differ in them train as one program. Integers, names and swit
 
 import dataclasses
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,8 @@ GENERATORS: dict[str, Literal["class_text", "class", "paired"]] = {
     "infogan-notext": "class",
     "infogan-paired": "paired",
 }
+#: Labelled rows that `classify.weight_decay` is meant for.
+DECAY_ROWS = 4000
 #: The five of the plain comparison.
 CORE_VARIANTS: tuple[Variant, ...] = ("none", "noise", "cgan", "infogan", "infogan-notext")
 Space = Literal["encoder", "aligned"]
@@ -74,7 +77,7 @@ class AlignConfig:
     """Stage 1: audio and text encoders into one space. Serves text-conditioned generators, and --space aligned."""
 
     width: int = 128
-    """Width of each encoder's hidden layer."""
+    """Width of each encoder's hidden layer, and of the attention over frames."""
     representation_dim: int = 16
     """Width of the representations h and t."""
     steps: int = 600
@@ -99,6 +102,8 @@ class AlignConfig:
     """Temperature of the contrastive loss, which divides cosine similarities."""
     mi_weight: float = number(0.1)
     """Weight of the estimate of I(h;t), which is maximised."""
+    frames: bool = True
+    """Pool frame sequences by attention where the corpus has them; --align.no-frames: the pooled features."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,7 @@ class ClassifyConfig:
     learning_rate: float = number(3e-3, low_open=True)
     """AdamW's learning rate at the start; it falls to 0 by a half cosine."""
     weight_decay: float = number(1.0)
-    """AdamW's decoupled weight decay."""
+    """AdamW's decoupled weight decay with 4,000 labelled training rows or more; with fewer, proportionally more."""
     dropout: float = share(0.5)
     """Dropout rate after the hidden layer."""
     input_dropout: float = share(0.0)
@@ -210,7 +215,7 @@ class Config:
     parallel: Literal["runs", "data"] = "runs"
     """How devices are used: runs gives each device its share of the runs, data its share of every batch."""
     final: bool = False
-    """Also refit on all labelled utterances (below RUN/final); may be added to a finished run."""
+    """Also refit on all labelled utterances (below RUN/final/VARIANT); may be added to a finished run."""
     final_variant: Variant = "none"
     """The variant that --final refits."""
     align: AlignConfig = field(default_factory=AlignConfig)
@@ -285,8 +290,11 @@ def validate(config: Config) -> None:
         raise InfoserError("--aligned-variants adds to the encoder space; with --space aligned name them in --variants")
     for stage in ("align", "generate", "augment", "classify"):
         _validate_stage(stage, getattr(config, stage))
-    if config.chunk_steps < 1:
-        raise InfoserError(f"--chunk-steps {config.chunk_steps}: must be at least 1")
+    if config.keep_partner and config.protocol not in ("auto", "speaker"):
+        raise InfoserError(
+            f"--keep-partner is for --protocol speaker; --protocol {config.protocol} holds nobody's partner back"
+        )
+    _validate_integer("--chunk-steps", config.chunk_steps)
     _validate_number("--label-fraction", config.label_fraction, _NUMBER | {"low_open": True, "high": 1.0, "high_open": False})
     _validate_number("--max-group-gib", config.max_group_gib, _NUMBER | {"low_open": True})
     _validate_number("--checkpoint-every-s", config.checkpoint_every_s, _NUMBER)
@@ -301,17 +309,34 @@ def _validate_stage(stage: str, config: Any) -> None:
         value, flag = getattr(config, entry.name), f"--{stage}.{entry.name.replace('_', '-')}"
         if isinstance(value, float):
             _validate_number(flag, value, entry.metadata)
-        elif isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            raise InfoserError(f"{flag} {value}: must be at least 1")
+        elif isinstance(value, int) and not isinstance(value, bool):
+            _validate_integer(flag, value)
+
+
+def _validate_integer(flag: str, value: int) -> None:
+    if value < 1:
+        raise InfoserError(f"{flag} {value}: must be at least 1")
+    if value >= 2**31:  # steps and rows are counted in 32 bits
+        raise InfoserError(f"{flag} {value}: must be at most {2**31 - 1}")
 
 
 def _validate_number(flag: str, value: float, bounds: Any) -> None:
     low, high = bounds["low"], bounds["high"]
-    too_low = value <= low if bounds["low_open"] else value < low
-    too_high = value >= high if bounds["high_open"] else value > high
-    if math.isnan(value) or too_low or too_high or abs(value) > 3e38:  # the last is infinite in float32
-        range_ = f"{'(' if bounds['low_open'] else '['}{low:g}, {high:g}{')' if bounds['high_open'] else ']'}"
-        raise InfoserError(f"{flag} {value:g}: must lie in {range_}")
+    for number, rounded in ((value, ""), (_in_float32(value), f", and is {_in_float32(value):g} in float32")):
+        too_low = number <= low if bounds["low_open"] else number < low
+        too_high = number >= high if bounds["high_open"] else number > high
+        if math.isnan(number) or too_low or too_high:
+            range_ = f"{'(' if bounds['low_open'] else '['}{low:g}, {high:g}{')' if bounds['high_open'] else ']'}"
+            raise InfoserError(f"{flag} {value:.10g}: must lie in {range_}{rounded}")
+
+
+def _in_float32(value: float) -> float:
+    """The number that devices compute with: 0 where it is too small for theirs, infinite where it is too large."""
+    try:
+        rounded = struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return rounded if abs(rounded) >= 2.0**-126 else 0.0  # smaller ones are flushed to 0
 
 
 def numbers(config: Any) -> dict[str, float]:

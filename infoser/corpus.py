@@ -1,14 +1,37 @@
 """A corpus in memory: aligned feature arrays, labels and who spoke, checked so that no row can be out of step."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 
 from infoser.errors import InfoserError
 
 UNLABELLED = -1
+_CHUNK = 2**16  # frames that are looked at together: a memory map is not read whole
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Ragged sequences of feature vectors, laid end to end; those of row i are values[start[i] : start[i] + count[i]].
+
+    Attributes:
+      values: (total, dim) float32 or float16; may be a memory map.
+      start: (N,) int64.
+      count: (N,) int32.
+    """
+
+    values: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+    def of(self, row: int) -> np.ndarray:
+        """(count, dim) the sequence of one row."""
+        return self.values[self.start[row] : self.start[row] + self.count[row]]
 
 
 @dataclass(frozen=True)
@@ -26,9 +49,13 @@ class Corpus:
       session, dialogue, split: (N,) unicode, or None where the corpus has none.
       columns: every other per-utterance array by name, first axis N.
       provenance: what the shards say of their origin (source hash, key and class map, counts, versions, shards_hash).
+      has_text: (N,) bool, which utterances have a transcript, or None where all have (or there is no text at all). The
+        text features of an utterance without one are zeros that nothing reads.
+      audio_frames, text_frames: the sequences that `audio` and `text` were pooled from, or None.
 
     Raises:
-      InfoserError: from construction, when lengths differ, an id repeats, a feature is not finite, or a label is out of range.
+      InfoserError: from construction, when lengths differ, an id repeats, a feature is not finite, a label is out of
+        range, an utterance without a transcript has text features, or frames do not fit the utterances.
     """
 
     name: str
@@ -43,6 +70,9 @@ class Corpus:
     split: np.ndarray | None = None
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    has_text: np.ndarray | None = None
+    audio_frames: Frames | None = None
+    text_frames: Frames | None = None
 
     def __post_init__(self) -> None:
         self._check_lengths()
@@ -57,6 +87,10 @@ class Corpus:
                 f"corpus {self.name!r}: label {self.label[row]} of utterance {str(self.utterance_id[row])!r} (row {row}) "
                 f"is not one of the {len(self.classes)} classes"
             )
+        self._check_has_text()
+        for modality, frames in (("audio", self.audio_frames), ("text", self.text_frames)):
+            if frames is not None:
+                self._check_frames(modality, frames)
 
     def __len__(self) -> int:
         return len(self.utterance_id)
@@ -66,9 +100,21 @@ class Corpus:
         """(N,) bool: which utterances have a label."""
         return self.label >= 0
 
+    @property
+    def with_text(self) -> np.ndarray:
+        """(N,) bool: which utterances have text features."""
+        if self.has_text is not None:
+            return self.has_text
+        return np.full(len(self), self.text is not None)
+
+    def without_text(self) -> Self:
+        """The same corpus, with audio only."""
+        return replace(self, text=None, has_text=None, text_frames=None)
+
     def _check_lengths(self) -> None:
         named = {"audio": self.audio, "text": self.text, "label": self.label, "speaker": self.speaker}
         named |= {"session": self.session, "dialogue": self.dialogue, "split": self.split, **self.columns}
+        named |= {"has_text": self.has_text, "audio_frames": self.audio_frames, "text_frames": self.text_frames}
         for key, array in named.items():
             if array is not None and len(array) != len(self):
                 raise InfoserError(
@@ -100,3 +146,54 @@ class Corpus:
                 f"corpus {self.name!r}: {modality!r} of utterance {str(self.utterance_id[row])!r} (row {row}) is NaN or "
                 f"infinite ({int(bad.sum())} such utterances); repair or remove them at the source"
             )
+
+    def _check_has_text(self) -> None:
+        if self.has_text is None:
+            return
+        if self.text is None:
+            raise InfoserError(f"corpus {self.name!r} says which utterances have text, but has no text features")
+        if self.has_text.dtype != bool or self.has_text.ndim != 1:
+            raise InfoserError(
+                f"corpus {self.name!r}: 'has_text' is {self.has_text.dtype} of shape {self.has_text.shape}; expected one bool "
+                "for each utterance"
+            )
+        if not self.has_text.any():
+            raise InfoserError(f"corpus {self.name!r}: no utterance has a transcript; leave out its text features altogether")
+        filled = ~self.has_text & self.text.any(axis=1)
+        if filled.any():
+            row = int(np.argmax(filled))
+            raise InfoserError(
+                f"corpus {self.name!r}: utterance {str(self.utterance_id[row])!r} (row {row}) has no transcript, but text "
+                f"features ({int(filled.sum())} such utterances); they must be zeros"
+            )
+
+    def _check_frames(self, modality: str, frames: Frames) -> None:
+        name, values = f"corpus {self.name!r}: '{modality}_frames'", frames.values
+        if modality == "text" and self.text is None:
+            raise InfoserError(f"{name} are there, but 'text' is not: every modality needs its pooled features too")
+        if values.ndim != 2 or values.shape[1] == 0 or values.dtype not in (np.float32, np.float16):
+            raise InfoserError(
+                f"{name} are {values.dtype} of shape {values.shape}; expected (frames, features) in float32 or float16"
+            )
+        if len(frames.start) != len(self):
+            raise InfoserError(f"{name} begin at {len(frames.start)} places, but there are {len(self)} utterances")
+        start, count = frames.start.astype(np.int64), frames.count.astype(np.int64)
+        expected = np.ones(len(self), bool) if modality == "audio" else self.with_text
+        for wrong, reason in (
+            ((start < 0) | (count < 0) | (start + count > len(values)), f"lie outside the {len(values)} that there are"),
+            (expected & (count == 0), "are none at all"),
+            (~expected & (count > 0), "are there, but no transcript"),
+        ):
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                raise InfoserError(
+                    f"{name} of utterance {str(self.utterance_id[row])!r} (row {row}) {reason} ({int(wrong.sum())} such "
+                    "utterances)"
+                )
+        for first in range(0, len(values), _CHUNK):
+            bad = ~np.isfinite(values[first : first + _CHUNK]).all(axis=1)
+            if bad.any():
+                frame = first + int(np.argmax(bad))
+                owners = np.flatnonzero((start <= frame) & (frame < start + count))
+                whose = f"utterance {str(self.utterance_id[owners[0]])!r} (row {owners[0]})" if len(owners) else "no utterance"
+                raise InfoserError(f"{name}: frame {frame}, of {whose}, is NaN or infinite; repair or remove it at the source")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.linalg import orthogonal_procrustes
 
 from infoser.corpus import UNLABELLED
@@ -21,11 +21,13 @@ class CrossFit:
       labels: for each aligner, (N,) labels with −1 for every row whose label it must not see.
       embedded_by: (N,) the aligner that embeds a training row; −1 for rows outside the training part, which all embed.
       anchors: training rows whose label no aligner sees: the rotations are fitted on them.
+      has_text: (N,) bool, or None where all rows have text; the text of the others is nothing to fit on, and comes out 0.
     """
 
     labels: tuple[Int[np.ndarray, " rows"], ...]
     embedded_by: Int[np.ndarray, " rows"]
     anchors: Int[np.ndarray, " anchors"]
+    has_text: Bool[np.ndarray, " rows"] | None = None
 
 
 def cross_fit(
@@ -36,12 +38,13 @@ def cross_fit(
     parts: int,
     dim: int,
     generator: np.random.Generator,
+    has_text: np.ndarray | None = None,
 ) -> CrossFit:
     """Deals the training rows to `parts` aligners by speaker, so that a row is embedded as an unseen speaker's would be.
 
     With fewer speakers than parts, or where an aligner would be left without any label, rows are dealt singly. Where the
     training part has too few unlabelled rows to serve as anchors, labelled ones drawn at random are made up to the
-    number: no aligner sees their labels.
+    number: no aligner sees their labels. Where some rows have no text, the same goes for those that have it.
 
     Args:
       train: training rows.
@@ -50,6 +53,7 @@ def cross_fit(
       parts: number of aligners.
       dim: width of the representations.
       generator: draws the anchors.
+      has_text: (N,) bool, or None where all rows have text, or none has.
 
     Raises:
       InfoserError: if there are too few labels for every aligner to see one.
@@ -57,24 +61,28 @@ def cross_fit(
     hidden = np.full(len(label), UNLABELLED, label.dtype)
     hidden[train] = label[train]
     anchors = train[hidden[train] < 0]
-    labelled = train[hidden[train] >= 0]
-    missing = min(_ANCHORS_PER_DIMENSION * dim - len(anchors), len(labelled) // 4)
-    if missing > 0:
-        withheld = generator.choice(labelled, missing, replace=False)
-        anchors = np.sort(np.concatenate([anchors, withheld]))
-        hidden[withheld] = UNLABELLED
+    spare = int((hidden[train] >= 0).sum()) // 4
+    for counted in ([] if has_text is None else [has_text]) + [np.ones(len(label), bool)]:
+        labelled = train[(hidden[train] >= 0) & counted[train]]
+        missing = min(_ANCHORS_PER_DIMENSION * dim - int(counted[anchors].sum()), spare, len(labelled) // 4)
+        if missing > 0:
+            withheld = generator.choice(labelled, missing, replace=False)
+            anchors = np.sort(np.concatenate([anchors, withheld]))
+            hidden[withheld] = UNLABELLED
+            spare -= missing
     embedded_by = np.full(len(label), -1)
     embedded_by[train] = _dealt_by_speaker(speaker[train], hidden[train] >= 0, parts)
-    if not _every_aligner_sees_labels(embedded_by[train], hidden[train], parts):
-        embedded_by[train] = _dealt_by_row(hidden[train], parts)
-    if not _every_aligner_sees_labels(embedded_by[train], hidden[train], parts):
+    read = hidden if has_text is None else np.where(has_text, hidden, UNLABELLED)
+    if not _every_aligner_sees_labels(embedded_by[train], read[train], parts):
+        embedded_by[train] = _dealt_by_row(read[train], parts)
+    if not _every_aligner_sees_labels(embedded_by[train], read[train], parts):
         raise InfoserError(
             f"the aligned space needs labels for each of {parts} aligners, and the training part has "
-            f"{(hidden[train] >= 0).sum()} besides those withheld to compare them; use --space encoder, fewer "
-            "--align.cross-fits or more labels"
+            f"{(read[train] >= 0).sum()}{'' if has_text is None else ' with a transcript'} besides those withheld to compare "
+            "them; use --space encoder, fewer --align.cross-fits or more labels"
         )
     labels = tuple(np.where(embedded_by == part, UNLABELLED, hidden).astype(label.dtype) for part in range(parts))
-    return CrossFit(labels, embedded_by, anchors)
+    return CrossFit(labels, embedded_by, anchors, has_text)
 
 
 def _every_aligner_sees_labels(dealt: np.ndarray, label: np.ndarray, parts: int) -> bool:
@@ -109,10 +117,12 @@ def combine(fit: CrossFit, embedded: list[Float[np.ndarray, "parts rows dim"]]) 
 
     Args:
       fit: from `cross_fit`.
-      embedded: for each modality the representations of every row by every aligner.
+      embedded: for each modality (audio, and text if there is any) the representations of every row by every aligner.
     """
     parts = len(fit.labels)
-    anchors = np.concatenate([modality[:, fit.anchors] for modality in embedded], axis=1)
+    text_anchors = fit.anchors if fit.has_text is None else fit.anchors[fit.has_text[fit.anchors]]
+    chosen = (fit.anchors, text_anchors)
+    anchors = np.concatenate([modality[:, rows] for modality, rows in zip(embedded, chosen, strict=False)], axis=1)
     centre = anchors.mean(axis=1, keepdims=True)
     combined = [np.zeros_like(modality[0]) for modality in embedded]
     outside = fit.embedded_by < 0
@@ -123,4 +133,6 @@ def combine(fit: CrossFit, embedded: list[Float[np.ndarray, "parts rows dim"]]) 
             mapped = (modality[part] - centre[part]) @ rotation + centre[0]
             target[own] = mapped[own]
             target[outside] += mapped[outside] / parts
+    if fit.has_text is not None and len(combined) > 1:
+        combined[1][~fit.has_text] = 0.0
     return combined

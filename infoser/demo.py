@@ -133,8 +133,10 @@ def sample(seed: int = 0, size: int = SIZE) -> Corpus:
     back in several sessions. The same seed and size give the same corpus.
 
     Raises:
-      InfoserError: when `size` is too small to hold every session and class.
+      InfoserError: when `size` is too small to hold every session and class, or `seed` is negative.
     """
+    if seed < 0:
+        raise InfoserError(f"the demo corpus' seed is an integer from 0 on, not {seed}")
     if size < SMALLEST:
         raise InfoserError(f"the demo corpus needs at least {SMALLEST} utterances, not {size}")
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ def damage(folder: Path) -> Path | None:
     try:
         recorded = json.loads((folder / DIGESTS).read_bytes())
         digests = {str(name): str(digest) for name, digest in recorded.items()}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return folder / DIGESTS
     present = _digests(folder)
     for name in sorted(digests.keys() | present.keys()):

@@ -17,7 +17,8 @@ from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.leakage import Fold
 from infoser.links import speaker_clusters
-from infoser.metrics.scores import Predictions, score_rows
+from infoser.matrix import Unit, check_text, usable_labels
+from infoser.metrics.scores import Predictions, Scores, score_rows
 from infoser.quality import quality_rows
 from infoser.runs import run_space
 from infoser.saved_config import fingerprint
@@ -25,7 +26,6 @@ from infoser.stages.classify import MODALITIES
 from infoser.trainer import Trainer
 
 ALIGNED_CELL = "space=aligned"
-FINAL = "final"
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -39,22 +39,38 @@ def train(config: Config) -> dict[str, Any]:
     # The name that was found, so that shards of another encoder pair, prepared later, leave no doubt.
     found = corpus.provenance.get("shards_config", config.data.config)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, config=found))
-    plan_folds(config, corpus)  # refuses what can't be run before the run folder is claimed
+    # Both refuse what can't be run before the run folder is claimed.
+    plan_folds(config, corpus)
+    trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus))
     with run_folder.locked(config.run_dir):
         run_folder.claim(config, corpus)
-        trainer = _trainer(config, config.run_dir, plan=plan(config, corpus))
         results = run(config, corpus, trainer)
         run_folder.write_results(config.run_dir, results)
         if config.final:
             train_final(config, corpus, trainer)
+            run_folder.write_final(config.run_dir, config.final_variant)
     return results
 
 
 def train_final(config: Config, corpus: Corpus, trainer: Trainer) -> None:
     """Refits the chosen variant on all labelled utterances, for prediction and export; nothing is left to score it on."""
-    everything = Fold(FINAL, np.arange(len(corpus)), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    chosen = dataclasses.replace(config, variants=(config.final_variant,), aligned_variants=(), label_fraction=1.0)
-    run_space(chosen, corpus, [everything], trainer, prefix=f"{FINAL}/")
+    final = final_config(config, config.final_variant)
+    run_space(final, corpus, [final_fold(len(corpus))], trainer, prefix=final_prefix(config.final_variant))
+
+
+def final_config(config: Config, variant: Any) -> Config:
+    """The settings of the final model of a variant."""
+    return dataclasses.replace(config, variants=(variant,), aligned_variants=(), label_fraction=1.0)
+
+
+def final_fold(utterances: int) -> Fold:
+    """What the final model trains on: the whole corpus; nothing is left to test it on."""
+    return Fold(run_folder.FINAL, np.arange(utterances), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+def final_prefix(variant: str) -> str:
+    """Where the final model of a variant lies in a run folder."""
+    return f"{run_folder.FINAL}/{variant}/"
 
 
 def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
@@ -67,13 +83,19 @@ def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
     Raises:
       InfoserError: if the folder, its corpus or a checkpoint is missing, damaged or not finished.
     """
+    config, corpus = restore(folder, data_dir)
+    return run(config, corpus, make_trainer(config, folder, restore_only=True))
+
+
+def restore(folder: Path, data_dir: Path | None = None) -> tuple[Config, Corpus]:
+    """The settings of a run folder, and the corpus that it was trained on; raises as `score` does."""
     config, shards_hash = run_folder.read(folder)
     if data_dir is not None:
         config = dataclasses.replace(config, data_dir=data_dir)
     parallel.use_all_cores(len(os.sched_getaffinity(0)))
     corpus = load_corpus(config, in_memory=shards_hash is None and data_dir is None)
     run_folder.check_corpus(folder, shards_hash, corpus)
-    return run(config, corpus, _trainer(config, folder, restore_only=True))
+    return config, corpus
 
 
 def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
@@ -86,14 +108,17 @@ def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
       InfoserError: if there is none, or it is damaged.
     """
     name = config.data.name
-    if name == "demo" and (in_memory or name not in shards.list_corpora(config.data_dir)):
+    # What was asked for, or stands half-written in its place, is not replaced by a sample: it is read, or refused.
+    prepared = config.data.config or config.data_dir.is_file() or (config.data_dir / name).exists()
+    if name == "demo" and (in_memory or not prepared):
         corpus = demo.sample()
     else:
         corpus = shards.read_corpus(config.data_dir, name, config.data.config)
-    return corpus if config.data.text else dataclasses.replace(corpus, text=None)
+    return corpus if config.data.text else corpus.without_text()
 
 
-def _trainer(config: Config, folder: Path, *, plan: str = "", restore_only: bool = False) -> Trainer:
+def make_trainer(config: Config, folder: Path, *, plan: str = "", restore_only: bool = False) -> Trainer:
+    """The trainer of a run folder, on all devices, as the settings say."""
     mode = parallel.make_mode(config.parallel)
     for stage in ("align", "generate", "classify"):
         mode.check_batch(f"--{stage}.batch-size", getattr(config, stage).batch_size)
@@ -136,22 +161,14 @@ def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
                 modality=head.modality,
                 seed=head.unit.seed,
                 fold=head.unit.fold.name,
-                rows=head.unit.fold.test,
+                rows=head.rows,
                 predicted=head.log_probability.argmax(axis=1),
             )
             for head in outputs.heads
-            if not head.probe
+            if not head.probe and len(head.rows)
         ]
         quality += quality_rows(outputs, corpus, cell)
-    scores = score_rows(
-        predictions,
-        label=corpus.label,
-        speaker=speaker_clusters(corpus),
-        classes=corpus.classes,
-        subset_masks={fold.name: protocols.subsets(corpus, fold) for fold in folds},
-        protocol=_protocol_name(protocol, config),
-        label_fraction=config.label_fraction,
-    )
+    scores = _scores(config, corpus, predictions, folds, _protocol_name(protocol, config))
     order = list(dict.fromkeys(config.variants + config.aligned_variants))
     rows = sorted(scores.rows, key=lambda row: (row["cell"], MODALITIES.index(row["modality"]), order.index(row["variant"])))
     return {
@@ -162,11 +179,37 @@ def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def _scores(config: Config, corpus: Corpus, predictions: Sequence[Predictions], folds: Sequence[Fold], protocol: str) -> Scores:
+    """Scores of all predictions; what reads text is scored apart where some test utterances have none."""
+    groups = {"": (MODALITIES, np.ones(len(corpus), bool))}
+    if corpus.text is not None and not all(corpus.with_text[fold.test].all() for fold in folds):
+        groups = {"": (MODALITIES[:1], groups[""][1]), " with a transcript": (MODALITIES[1:], corpus.with_text)}
+    scores, notes = [], []
+    for which, (modalities, scored) in groups.items():
+        masks = {fold.name: (scored[fold.test], protocols.subsets(corpus, fold)) for fold in folds}
+        part = score_rows(
+            [each for each in predictions if each.modality in modalities],
+            label=corpus.label,
+            speaker=speaker_clusters(corpus),
+            classes=corpus.classes,
+            subset_masks={
+                name: {subset: mask[kept] for subset, mask in subsets.items()}
+                for name, (kept, subsets) in masks.items()
+                if kept.any()
+            },
+            protocol=protocol,
+            label_fraction=config.label_fraction,
+        )
+        scores += part.rows
+        notes += [f"{note}{which and f' (utterances{which})'}" for note in part.notes]
+    return Scores(scores, notes)
+
+
 def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
     """The resolved protocol, and the folds that are asked for; checks that the settings fit the corpus.
 
     Raises:
-      InfoserError: for a fold that does not exist, or a variant that the corpus can't have.
+      InfoserError: for a fold that does not exist, a variant that the corpus can't have, or a class without transcripts.
     """
     if corpus.text is None:
         flags = {"--variants": config.variants, "--aligned-variants": config.aligned_variants}
@@ -183,9 +226,11 @@ def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
                 f"try {' '.join(' '.join((flag, *variants)) for flag, variants in without.items())}"
             )
     protocol = protocols.resolve_protocol(corpus, config.protocol)
-    return protocol, protocols.select_folds(
-        protocols.make_folds(corpus, protocol, keep_partner=config.keep_partner), config.folds
-    )
+    folds = protocols.select_folds(protocols.make_folds(corpus, protocol, keep_partner=config.keep_partner), config.folds)
+    for fold in () if corpus.has_text is None else folds:
+        for seed in config.seeds:
+            check_text(corpus, Unit(fold, seed, usable_labels(config, corpus, fold, seed)))
+    return protocol, folds
 
 
 def plan(config: Config, corpus: Corpus) -> str:
@@ -230,6 +275,11 @@ def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fo
             "classes": list(corpus.classes),
             "audio_dim": corpus.audio.shape[1],
             "text_dim": None if corpus.text is None else corpus.text.shape[1],
+            "with_text": int(corpus.with_text.sum()),
+            "frames": {
+                modality: frames is not None
+                for modality, frames in (("audio", corpus.audio_frames), ("text", corpus.text_frames))
+            },
             "speakers": len(np.unique(corpus.speaker)),
             "shards_hash": corpus.provenance.get("shards_hash"),
         },

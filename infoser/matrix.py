@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import zlib
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ import numpy as np
 
 from infoser.config import Config
 from infoser.corpus import UNLABELLED, Corpus
+from infoser.errors import InfoserError
 from infoser.fold_view import Features, FoldView
+from infoser.frame_table import FrameMoments
 from infoser.leakage import Fold
 from infoser.protocols import demote_labels
 from infoser.trainer import Group, RunName, Trained, Trainer
@@ -49,14 +52,21 @@ class Matrix:
     Attributes:
       units: folds × seeds.
       n_classes: number of emotions.
+      partial_text: whether some training rows have text and others have none; views of the rows with text are then needed.
       notes: what a reader of the results has to know.
+
+    Raises:
+      InfoserError: where the labelled training rows of a class all lack the text that other rows have.
     """
 
     def __init__(self, config: Config, corpus: Corpus, folds: Sequence[Fold], trainer: Trainer, prefix: str = ""):
         self.config, self.corpus, self.folds, self.trainer = config, corpus, folds, trainer
         self.n_classes = len(corpus.classes)
-        self.units = [Unit(fold, seed, self._labels(fold, seed)) for fold in folds for seed in config.seeds]
-        self.notes: list[str] = []
+        self.units = [Unit(fold, seed, usable_labels(config, corpus, fold, seed)) for fold in folds for seed in config.seeds]
+        for unit in self.units:
+            check_text(corpus, unit)
+        self.partial_text = corpus.text is not None and not all(corpus.with_text[fold.train].all() for fold in folds)
+        self.notes = _text_notes(corpus, folds)
         self._prefix = f"{prefix}{config.space}"
         self._trained_on = {fold.name: utterance_hashes(corpus.utterance_id[fold.train]) for fold in folds}
         self._tested_on = {fold.name: utterance_hashes(corpus.utterance_id[fold.test]) for fold in folds}
@@ -64,18 +74,25 @@ class Matrix:
         self._labelled_padded = max(int((unit.label >= 0).sum()) for unit in self.units)
         self._test_padded = max(1, *(len(fold.test) for fold in folds))
 
-    def _labels(self, fold: Fold, seed: int) -> np.ndarray:
-        usable = np.full(len(self.corpus), UNLABELLED, self.corpus.label.dtype)
-        kept = fold.train
-        if self.config.label_fraction < 1:
-            kept = demote_labels(self.corpus, fold, self.config.label_fraction, seed)
-        usable[kept] = self.corpus.label[kept]
-        return usable
-
     def view(
-        self, unit: Unit, audio: np.ndarray, text: np.ndarray | None, *, label: np.ndarray | None = None, source: int = 0
+        self,
+        unit: Unit,
+        audio: np.ndarray,
+        text: np.ndarray | None,
+        *,
+        label: np.ndarray | None = None,
+        source: int = 0,
+        with_text_only: bool = False,
+        frames: bool = False,
     ) -> FoldView:
-        """The view of a unit's training part; `label` replaces the unit's own where fewer labels may be seen."""
+        """The view of a unit's training part.
+
+        Args:
+          label: replaces the unit's own where fewer labels may be seen.
+          with_text_only: leaves out rows without text.
+          frames: for reading the corpus' frames, where it has them and they are asked for.
+        """
+        audio_frames, text_frames = self._frame_moments if frames else (None, None)
         return FoldView.build(
             unit.fold.train,
             unit.label if label is None else label,
@@ -85,11 +102,26 @@ class Matrix:
             source=source,
             rows_padded=self._rows_padded,
             labelled_padded=self._labelled_padded,
+            has_text=self.corpus.with_text if self.partial_text else None,
+            with_text_only=with_text_only and self.partial_text,
+            audio_frames=audio_frames,
+            text_frames=text_frames,
         )
 
-    def test_rows(self, unit: Unit) -> Any:
-        """The unit's test rows, repeated to a length that all units share; what they give is cut off again."""
-        return np.resize(unit.fold.test if len(unit.fold.test) else np.zeros(1), self._test_padded).astype(np.int32)
+    @functools.cached_property
+    def _frame_moments(self) -> tuple[FrameMoments | None, FrameMoments | None]:
+        audio, text = (self.corpus.audio_frames, self.corpus.text_frames) if self.config.align.frames else (None, None)
+        return None if audio is None else FrameMoments.of(audio), None if text is None else FrameMoments.of(text)
+
+    def tested(self, unit: Unit, modality: str) -> np.ndarray:
+        """The unit's test rows that have what a head of this modality reads."""
+        test = unit.fold.test
+        return test if modality == "audio" else test[self.corpus.with_text[test]]
+
+    def test_rows(self, unit: Unit, modality: str = "audio") -> Any:
+        """The tested rows, repeated to a length that all units share; what they give is cut off again."""
+        tested = self.tested(unit, modality)
+        return np.resize(tested if len(tested) else np.zeros(1), self._test_padded).astype(np.int32)
 
     def train(
         self,
@@ -116,6 +148,54 @@ class Matrix:
         return self.trainer.train(
             Group(f"{self._prefix}/{name}", stage, names, shared, stacked, self._trained_on, self._tested_on)
         )
+
+
+def usable_labels(config: Config, corpus: Corpus, fold: Fold, seed: int) -> np.ndarray:
+    """(N,) labels of the training rows that may be used; −1 everywhere else."""
+    usable = np.full(len(corpus), UNLABELLED, corpus.label.dtype)
+    kept = fold.train
+    if config.label_fraction < 1:
+        kept = demote_labels(corpus, fold, config.label_fraction, seed)
+    usable[kept] = corpus.label[kept]
+    return usable
+
+
+def check_text(corpus: Corpus, unit: Unit) -> None:
+    """Refuses a training part in which a class occurs without text only: nothing that reads text could learn it.
+
+    Raises:
+      InfoserError: naming the fold and the class.
+    """
+    if corpus.text is None:
+        return
+    lacking = np.setdiff1d(unit.label[unit.label >= 0], unit.label[corpus.with_text & (unit.label >= 0)])
+    if len(lacking):
+        raise InfoserError(
+            f"fold {unit.fold.name!r}, seed {unit.seed}: no labelled training utterance of class "
+            f"{corpus.classes[lacking[0]]!r} has a transcript; use --data.no-text, or --label-fraction 1 if it is lower"
+        )
+
+
+def _text_notes(corpus: Corpus, folds: Sequence[Fold]) -> list[str]:
+    """How many utterances have no transcript, and what that concerns."""
+    if corpus.text is None or corpus.with_text.all():
+        return []
+    missing, labelled = ~corpus.with_text, corpus.labelled
+    notes = [
+        f"{missing.sum():,} of {len(corpus):,} utterances have no transcript ({(missing & labelled).sum():,} labelled): audio "
+        "heads and generators without text use them; text and both heads, aligning, and generators with text skip them"
+    ]
+    for fold in folds:
+        trained, tested = missing[fold.train], missing[fold.test]
+        if trained.any() or tested.any():
+            left = int((~tested).sum())
+            scored = f"text and both are scored on the other {left:,}" if left else "text and both are not scored there"
+            notes.append(
+                f"fold {fold.name}: {trained.sum():,} of {len(trained):,} training utterances "
+                f"({(missing & labelled)[fold.train].sum():,} of {labelled[fold.train].sum():,} labelled) and "
+                f"{tested.sum():,} of {len(tested):,} test utterances have no transcript; {scored}"
+            )
+    return notes
 
 
 def utterance_hashes(utterance_id: Sequence[str] | np.ndarray) -> np.ndarray:

@@ -27,14 +27,13 @@ class Pools:
     def __init__(self, matrix: Matrix, space: Space):
         self._matrix, self._space = matrix, space
         config = matrix.config
-        self._labelled = [np.flatnonzero(unit.label >= 0) for unit in matrix.units]
-        wanted = [max(1, round(config.generate.ratio * len(rows))) for rows in self._labelled]
-        #: For each unit, how many rows a variant adds.
-        self.sizes = [min(size, config.generate.pool_limit) for size in wanted]
-        if self.sizes != wanted:
+        wanted = [self._wanted(number, "audio") for number in range(len(matrix.units))]
+        if max(wanted) > config.generate.pool_limit:
             matrix.notes.append(
                 f"added rows are limited to {config.generate.pool_limit:,} of {max(wanted):,} (--generate.pool-limit)"
             )
+        #: The most rows that a variant adds, in any unit.
+        self.largest = min(max(wanted), config.generate.pool_limit)
         if (
             any(GENERATORS.get(variant) in ("class", "class_text") for variant in config.variants)
             and matrix.corpus.text is not None
@@ -49,6 +48,14 @@ class Pools:
             if variants:
                 self._generate(kind, variants)
 
+    def _labelled(self, number: int, modality: str) -> np.ndarray:
+        """The labelled training rows of unit `number` that have what a head of this modality reads."""
+        unit, corpus = self._matrix.units[number], self._matrix.corpus
+        return np.flatnonzero((unit.label >= 0) & (corpus.with_text if modality != "audio" else True))
+
+    def _wanted(self, number: int, modality: str) -> int:
+        return max(1, round(self._matrix.config.generate.ratio * len(self._labelled(number, modality))))
+
     def adds_rows(self, variant: str) -> bool:
         """Whether a variant trains on more than the real rows."""
         return variant in GENERATORS or variant in AUGMENTERS
@@ -58,10 +65,11 @@ class Pools:
 
         Features are standardised as the unit's real ones are. Rows for `both` are audio and text side by side.
         """
-        matrix, size = self._matrix, self.sizes[number]
+        matrix = self._matrix
+        size = min(self._wanted(number, modality), matrix.config.generate.pool_limit)
         identity = np.eye(matrix.n_classes, dtype=np.float32)
         if variant in AUGMENTERS:
-            unit, real = matrix.units[number], self._labelled[number]
+            unit, real = matrix.units[number], self._labelled(number, modality)
             known = Rows(self._space.real(number, modality, real), identity[unit.label[real]])
             generator = unit.generator(variant, modality)
             made = AUGMENTERS[variant](known, size + HELD_OUT, generator, matrix.config.augment)
@@ -91,16 +99,17 @@ class Pools:
         members = [(number, variant) for number in range(len(matrix.units)) for variant in variants]
         runs = [
             GenerateRun(
-                self._space.views[number],
+                self._space.view(number, "audio" if kind == "class" else "both"),
                 as_count(number),
                 as_numbers(without_information if variant == "cgan" else settings),
+                self._space.view(number, "text") if kind == "class" and matrix.partial_text else None,
             )
             for number, variant in members
         ]
         units = [matrix.units[number] for number, _ in members]
         names = [variant for _, variant in members]
         trained = matrix.train(f"generate/{kind}", stage, units, runs, self._space.features, names)
-        drawn: Any = trained.outputs("outputs", max(self.sizes) + HELD_OUT)
+        drawn: Any = trained.outputs("outputs", self.largest + HELD_OUT)
         for i, member in enumerate(members):
             parts: Any = (None if part is None else part[i] for part in drawn)
             self._generated[member] = Pool(*parts)

@@ -1,83 +1,125 @@
-"""What generated features hold and teach, from what heads and probes said."""
+"""What generated features hold and teach, from what heads and probes said; and the same of real ones."""
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from infoser.corpus import Corpus
+from infoser.metrics import permutation
 from infoser.metrics.classification import confusion_matrix, unweighted_average_recall
 from infoser.metrics.generation import class_information_lower_bound, mean_and_error
 from infoser.runs import HeadOutputs, SpaceOutputs
+from infoser.stages.classify import MODALITIES
+
+REAL = "real"
 
 
 def quality_rows(outputs: SpaceOutputs, corpus: Corpus, cell: str) -> list[dict[str, Any]]:
-    """What generated audio features hold, beside what real ones do.
+    """What generated audio features hold, beside what real features of each modality do.
 
     `class_information_nats`: the mean (seeds within a fold, then folds) of E[ln q(c|ĥ)] + H(c), with q a head freshly
-    fitted to other added rows (a control makes both from the same real rows); for the row `real`, q is the head of `none`
-    and the rows are the test utterances. `tstr_ua`: a head
-    trained on generated rows alone, tested on real ones, beside `trtr_ua`, trained on real ones.
-    `audio_text_information_given_class_nats` (row `real`): InfoNCE on test utterances by the aligner's critic, with the
-    other test utterances of the same emotion as negatives, a lower bound on I(h;t|c).
+    fitted to other added rows (a control makes both from the same real rows); for a row `real`, q is the head of `none`
+    and the rows are the test utterances. Its null has the labels of a fold's rows permuted: `class_information_null_95` is
+    the 95th percentile, and `class_information_p` the share of the null that reaches the estimate. `ua_p` (row `real`): the
+    same for the pooled UA of `none`. `tstr_ua`: a head trained on generated rows alone, tested on real ones, beside
+    `trtr_ua`, trained on real ones. `audio_text_information_given_class_nats` (row `real`, audio): InfoNCE on test
+    utterances by the aligner's critic, with the other test utterances of the same emotion as negatives, a lower bound on
+    I(h;t|c).
 
     Args:
       outputs: of one space.
       corpus: for the labels.
       cell: copied into the rows.
     """
-    audio = [head for head in outputs.heads if head.modality == "audio"]
-    reference = [head for head in audio if head.variant == "none" and not head.probe]
-    rows = []
-    real = {"variant": "real", "heads": reference, "tested": [_test_rows(head, corpus) for head in reference]}
-    generated = [
-        {"variant": variant, "heads": heads, "tested": [head.held_out for head in heads]}
-        for variant in dict.fromkeys(head.variant for head in audio if head.probe)
-        if (heads := [head for head in audio if head.probe and head.variant == variant])
-    ]
+    heads = {
+        modality: [head for head in outputs.heads if head.modality == modality and len(head.rows)] for modality in MODALITIES
+    }
+    reference = {m: [head for head in heads[m] if head.variant == "none" and not head.probe] for m in MODALITIES}
     shared = mean_and_error(outputs.alignment) if outputs.alignment else (None, None)
-    trtr = _mean_ua(reference, corpus)
-    for part in ([real] if reference else []) + generated:
-        bounds = [class_information_lower_bound(*tested) for tested in part["tested"]]
-        mean, error = mean_and_error(_by_fold(part["heads"], bounds))
-        rows.append(
-            {
-                "variant": part["variant"],
-                "cell": cell,
-                "modality": "audio",
-                "estimator": "Barber–Agakov, fresh q, held-out rows",
-                "class_information_nats": mean,
-                "class_information_standard_error": error,
-                "class_information_ceiling_nats": math.log(len(corpus.classes)),
-                "audio_text_information_given_class_nats": shared[0] if part is real else None,
-                "audio_text_information_standard_error": shared[1] if part is real else None,
-                "tstr_ua": None if part["variant"] == "real" else _mean_ua(part["heads"], corpus),
-                "trtr_ua": trtr,
-                "runs": len(bounds),
-            }
-        )
-    return rows
+    trtr = _mean_ua(reference["audio"], corpus)
+    rows = []
+    for modality in MODALITIES:
+        if reference[modality]:
+            tested = [(head.log_probability, corpus.label[head.rows]) for head in reference[modality]]
+            row = _row(REAL, modality, cell, reference[modality], tested, corpus)
+            row |= {"ua_p": _recall_p(reference[modality], corpus)}
+            row |= {"tstr_ua": None, "trtr_ua": _mean_ua(reference[modality], corpus)}
+            if modality == "audio":
+                row |= {"audio_text_information_given_class_nats": shared[0]}
+                row |= {"audio_text_information_standard_error": shared[1]}
+            rows.append(row)
+    for variant in dict.fromkeys(head.variant for head in heads["audio"] if head.probe):
+        probes = [head for head in heads["audio"] if head.probe and head.variant == variant]
+        held_out: Any = [head.held_out for head in probes]
+        row = _row(variant, "audio", cell, probes, held_out, corpus)
+        rows.append(row | {"tstr_ua": _mean_ua(probes, corpus), "trtr_ua": trtr})
+    columns = dict.fromkeys(key for row in rows for key in row)
+    return [{key: row.get(key) for key in columns} for row in rows]
 
 
-def _test_rows(head: HeadOutputs, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
-    return head.log_probability, corpus.label[head.unit.fold.test]
+def _row(
+    variant: str,
+    modality: str,
+    cell: str,
+    heads: Sequence[HeadOutputs],
+    tested: Sequence[tuple[np.ndarray, np.ndarray]],
+    corpus: Corpus,
+) -> dict[str, Any]:
+    """The information that heads find in the rows they were tested on, with its ceiling, error bar and null."""
+    mean, error = mean_and_error(_by_fold(heads, [class_information_lower_bound(*rows) for rows in tested]))
+    nulls = [
+        permutation.permuted_information(said, permutation.permuted_labels(label, _generator(head)))
+        for head, (said, label) in zip(heads, tested, strict=True)
+    ]
+    null = permutation.mean_over_folds(list(_by_fold(heads, nulls).values()))
+    return {
+        "variant": variant,
+        "cell": cell,
+        "modality": modality,
+        "estimator": "Barber–Agakov, fresh q, held-out rows",
+        "class_information_nats": mean,
+        "class_information_standard_error": error,
+        "class_information_ceiling_nats": math.log(len(corpus.classes)),
+        "class_information_null_95_nats": float(np.quantile(null, 0.95)),
+        "class_information_p": permutation.p_value(mean, null),
+        "runs": len(heads),
+    }
+
+
+def _recall_p(heads: Sequence[HeadOutputs], corpus: Corpus) -> float:
+    """The p-value of the pooled UA (averaged over seeds) under labels permuted within each fold."""
+    observed, null = [], []
+    for seed in dict.fromkeys(head.unit.seed for head in heads):
+        own = [head for head in heads if head.unit.seed == seed]
+        label = np.concatenate([corpus.label[head.rows] for head in own])
+        predicted = np.concatenate([head.log_probability.argmax(axis=1) for head in own])
+        permuted = [permutation.permuted_labels(corpus.label[head.rows], _generator(head)) for head in own]
+        null.append(permutation.permuted_recall(predicted, np.concatenate(permuted, axis=1), len(corpus.classes)))
+        observed.append(permutation.permuted_recall(predicted, label[None], len(corpus.classes))[0])
+    return permutation.p_value(float(np.mean(observed)), np.mean(null, axis=0))
+
+
+def _generator(head: HeadOutputs) -> np.random.Generator:
+    """Of the permutations: the same for all seeds of a fold, so that their average is over heads alone."""
+    return np.random.default_rng(zlib.crc32(head.unit.fold.name.encode()))
 
 
 def _mean_ua(heads: Sequence[HeadOutputs], corpus: Corpus) -> float | None:
     """UA, seeds averaged within a fold, then over folds."""
     confusions = [
-        confusion_matrix(corpus.label[head.unit.fold.test], head.log_probability.argmax(axis=1), len(corpus.classes))
-        for head in heads
+        confusion_matrix(corpus.label[head.rows], head.log_probability.argmax(axis=1), len(corpus.classes)) for head in heads
     ]
     recalls = [float(unweighted_average_recall(counts)) for counts in confusions]
     return mean_and_error(_by_fold(heads, recalls))[0] if recalls else None
 
 
-def _by_fold(heads: Sequence[HeadOutputs], values: Sequence[float]) -> dict[str, list[float]]:
-    by_fold: dict[str, list[float]] = {}
+def _by_fold(heads: Sequence[HeadOutputs], values: Sequence[Any]) -> dict[str, list[Any]]:
+    by_fold: dict[str, list[Any]] = {}
     for head, value in zip(heads, values, strict=True):
         by_fold.setdefault(head.unit.fold.name, []).append(value)
     return by_fold

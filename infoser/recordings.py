@@ -65,6 +65,13 @@ class Recordings:
     def __len__(self) -> int:
         return len(self.utterance_id)
 
+    @property
+    def has_transcript(self) -> np.ndarray:
+        """(N,) bool: which utterances have a transcript that says something."""
+        if self.transcript is None:
+            return np.zeros(len(self), bool)
+        return np.char.strip(self.transcript) != ""
+
     def path(self, row: int) -> Path:
         """The audio file of an utterance."""
         return self.root / str(self.audio[row])

@@ -21,6 +21,9 @@ from infoser.saved_config import INERT, fingerprint, from_json, to_json
 _CONFIG = "config.json"
 _LOCK = ".lock"
 RESULTS = "results.json"
+#: The folder of final models, and the name of their fold.
+FINAL = "final"
+_FINAL_VARIANT = "variant.json"
 
 
 @contextmanager
@@ -50,7 +53,8 @@ def claim(config: Config, corpus: Corpus) -> None:
     folder = config.run_dir
     # The absolute data folder: evaluation may be started from elsewhere.
     saved = to_json(dataclasses.replace(config, data_dir=config.data_dir.absolute()))
-    contents = {"config": saved, "corpus": {"shards_hash": corpus.provenance.get("shards_hash")}}
+    shards_hash = corpus.provenance.get("shards_hash")
+    contents = {"config": saved, "corpus": {"shards_hash": shards_hash}, "fingerprint": fingerprint(config)}
     if (folder / _CONFIG).exists():
         earlier, shards_hash = read(folder)
         if fingerprint(earlier) != fingerprint(config):
@@ -67,19 +71,23 @@ def read(folder: Path) -> tuple[Config, str | None]:
     """The configuration of a run folder, and the hash of the shards it was trained on.
 
     Raises:
-      InfoserError: if there is none, or it can't be read.
+      InfoserError: if there is none, it can't be read, or it was changed.
     """
     try:
         contents = json.loads((folder / _CONFIG).read_text())
-        config, shards_hash = contents["config"], contents["corpus"]["shards_hash"]
+        values, shards_hash = contents["config"], contents["corpus"]["shards_hash"]
+        recorded = contents.get("fingerprint")  # earlier versions wrote none, and had fewer settings
     except FileNotFoundError:
         raise InfoserError(f"{folder} is not a run folder: it has no {_CONFIG}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InfoserError(f"{folder / _CONFIG} can't be read: {error}") from error
     try:
-        return from_json(config), shards_hash
+        config = from_json(values, complete=recorded is not None)
     except InfoserError as error:
         raise InfoserError(f"{folder / _CONFIG} can't be used: {error}") from error
+    if recorded not in (None, fingerprint(config)):
+        raise InfoserError(f"{folder / _CONFIG} was changed since training; put the original back, or train in another folder")
+    return config, shards_hash
 
 
 def check_corpus(folder: Path, shards_hash: str | None, corpus: Corpus) -> None:
@@ -102,17 +110,44 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
         write(folder / name, _csv(rows))
 
 
+def write_final(folder: Path, variant: str) -> None:
+    """Remembers the variant of the final model that was trained last; raises InfoserError if it can't be written."""
+    write(folder / FINAL / _FINAL_VARIANT, json.dumps({"variant": variant}) + "\n")
+
+
+def read_final(folder: Path) -> str:
+    """The variant of the final model that was trained last.
+
+    Raises:
+      InfoserError: if there is none.
+    """
+    try:
+        return str(json.loads((folder / FINAL / _FINAL_VARIANT).read_text())["variant"])
+    except FileNotFoundError:
+        raise InfoserError(
+            f"{folder} has no final model; run its training command again with --final, or choose a fold's model with --fold"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InfoserError(
+            f"{folder / FINAL / _FINAL_VARIANT} can't be read ({error}); run the training command again with --final"
+        ) from error
+
+
 def compare(folder: Path, results: dict[str, Any]) -> str:
     """Says that results are those that training wrote into the folder, to the last digit, or that there are none.
 
     Raises:
-      InfoserError: if they differ.
+      InfoserError: if they differ, or can't be read.
     """
     try:
         written = json.loads((folder / RESULTS).read_text())
         before = {part: written[part] for part in ("rows", "quality")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{folder / RESULTS} is not there or can't be read: nothing to compare with"
+    except FileNotFoundError:
+        return f"{folder / RESULTS} is not there: nothing to compare with"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InfoserError(
+            f"{folder / RESULTS} can't be read ({error}): nothing to compare with; the training command writes it again"
+        ) from error
     now = json.loads(as_text(results))
     for part in before:
         if now[part] != before[part]:
@@ -135,11 +170,16 @@ def write(path: Path, text: str) -> None:
     """
     temporary = path.with_name(path.name + ".tmp")
     with can_be_written(path):
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            if temporary.is_file():
+                temporary.unlink()
+            raise
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from infoser.augmenters import Rows, labels
-from infoser.config import Config, numbers
+from infoser.config import DECAY_ROWS, Config, numbers
 from infoser.corpus import Corpus
 from infoser.leakage import Fold
 from infoser.matrix import Matrix, Unit, as_count, as_numbers
@@ -25,7 +25,8 @@ class HeadOutputs:
 
     Attributes:
       variant: what it was trained for; `probe` says that it saw the variant's added rows only.
-      log_probability: (test rows, classes) float32.
+      rows: the fold's test rows that have what the head reads.
+      log_probability: (rows, classes) float32.
       held_out: for a probe, (log probabilities, labels) of added rows that it did not train on.
     """
 
@@ -33,6 +34,7 @@ class HeadOutputs:
     variant: str
     modality: str
     probe: bool
+    rows: np.ndarray
     log_probability: np.ndarray
     held_out: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -52,7 +54,14 @@ class SpaceOutputs:
     notes: list[str]
 
 
-def run_space(config: Config, corpus: Corpus, folds: Sequence[Fold], trainer: Trainer, prefix: str = "") -> SpaceOutputs:
+def run_space(
+    config: Config,
+    corpus: Corpus,
+    folds: Sequence[Fold],
+    trainer: Trainer,
+    prefix: str = "",
+    heads_of: Sequence[str] = MODALITIES,
+) -> SpaceOutputs:
     """Trains or restores every stage of one space.
 
     Args:
@@ -61,20 +70,25 @@ def run_space(config: Config, corpus: Corpus, folds: Sequence[Fold], trainer: Tr
       folds: the folds.
       trainer: of the run folder.
       prefix: of the groups' folders.
+      heads_of: the modalities whose heads are wanted; those of text only where there is any.
     """
     matrix = Matrix(config, corpus, folds, trainer, prefix)
     space = make_space(matrix)
     pools = Pools(matrix, space)
     heads = []
-    for modality in MODALITIES if corpus.text is not None else ("audio",):
+    for modality in heads_of if corpus.text is not None else ("audio",):
         heads += _heads(matrix, space, pools, modality)
     return SpaceOutputs(heads, space.alignment, matrix.notes)
 
 
-def _variant_numbers(config: Config, variant: str, *, adds_rows: bool, probe: bool) -> dict[str, float]:
-    """A head's numbers: those of the configuration, and those by which its variant differs from `none`."""
+def _head_numbers(config: Config, variant: str, labelled: int, *, adds_rows: bool, probe: bool) -> dict[str, float]:
+    """A head's numbers: those of the configuration, and those by which its variant differs from `none`.
+
+    Fewer labelled rows than `DECAY_ROWS` take proportionally more weight decay, as under a prior of fixed strength.
+    """
     generate, augment = config.generate, config.augment
     return numbers(config.classify) | {
+        "weight_decay": config.classify.weight_decay * max(1.0, DECAY_ROWS / max(labelled, 1)),
         "real_weight": 0.0 if probe else 1.0,
         "generated_weight": 1.0 if probe else generate.ratio * generate.row_weight if adds_rows else 0.0,
         "prior_exponent": 1.0 if variant in ("natural", "logit-adjust") else 0.0,
@@ -89,7 +103,7 @@ def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str) -> list[He
     n_heads = len(matrix.config.variants)
     if modality == "audio":  # with probes
         n_heads += sum(pools.adds_rows(variant) for variant in matrix.config.variants)
-    parts = _equal_parts(matrix, n_heads * max(pools.sizes) * (dim + matrix.n_classes) * 4)
+    parts = _equal_parts(matrix, n_heads * pools.largest * (dim + matrix.n_classes) * 4)
     heads = []
     for number, part in enumerate(parts):
         name = f"classify/{modality}" + (f"/part{number + 1}of{len(parts)}" if len(parts) > 1 else "")
@@ -121,16 +135,17 @@ def _heads_of(
     probed = modality == "audio" and any(len(unit.fold.test) for unit in matrix.units)
     members, runs, held_out = [], [], []
     for i in part:
-        unit = matrix.units[i]
+        unit, test_rows = matrix.units[i], matrix.test_rows(matrix.units[i], modality)
+        view: Any = space.view(i, modality)
         for variant in config.variants:
             adds_rows = pools.adds_rows(variant)
             added, kept_back = pools.rows(i, variant, modality) if adds_rows else (None, None)
-            generated = _padded(added, max(pools.sizes), dim, matrix.n_classes)
+            generated = _padded(added, pools.largest, dim, matrix.n_classes)
             for probe in (False, True) if adds_rows and probed else (False,):
                 members.append((unit, variant, probe))
                 held_out.append(kept_back if probe else None)
-                values = _variant_numbers(config, variant, adds_rows=adds_rows, probe=probe)
-                runs.append(ClassifyRun(space.views[i], generated, matrix.test_rows(unit), as_numbers(values)))
+                values = _head_numbers(config, variant, int(view.class_count.sum()), adds_rows=adds_rows, probe=probe)
+                runs.append(ClassifyRun(view, generated, test_rows, as_numbers(values)))
     names = [f"{variant}-probe" if probe else variant for _, variant, probe in members]
     trained = matrix.train(name, stage, [unit for unit, _, _ in members], runs, space.features, names)
     said = trained.outputs("outputs")
@@ -145,7 +160,8 @@ def _heads_of(
             variant=variant,
             modality=modality,
             probe=probe,
-            log_probability=said[number][: len(unit.fold.test)],
+            rows=(rows := matrix.tested(unit, modality)),
+            log_probability=said[number][: len(rows)],
             held_out=_held_out(of_held_out, number, held_out[number]),
         )
         for number, (unit, variant, probe) in enumerate(members)

@@ -19,6 +19,14 @@ from infoser.errors import InfoserError
 
 #: Settings that do not change results.
 INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "final", "final_variant")
+_NESTED = {
+    "data": Data,
+    "align": AlignConfig,
+    "generate": GenerateConfig,
+    "augment": AugmentConfig,
+    "classify": ClassifyConfig,
+}
+_LISTS = ("variants", "aligned_variants", "seeds", "folds")
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -26,28 +34,36 @@ def to_json(config: Config) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
-def from_json(values: dict[str, Any]) -> Config:
+def from_json(values: Any, *, complete: bool = True) -> Config:
     """The inverse of `to_json`.
 
+    Args:
+      values: what was read, which may be any JSON value.
+      complete: whether every setting must be there; without it, one that is missing takes its default.
+
     Raises:
-      InfoserError: if a setting is missing or unknown, as in a run folder of another version.
+      InfoserError: if a setting is missing, unknown or wrong, as in a run folder of another version.
     """
     try:
-        nested: Any = {
-            "data": Data(**values["data"]),
-            "align": AlignConfig(**values["align"]),
-            "generate": GenerateConfig(**values["generate"]),
-            "augment": AugmentConfig(**values["augment"]),
-            "classify": ClassifyConfig(**values["classify"]),
-        }
-        lists: Any = {key: tuple(values[key]) for key in ("variants", "aligned_variants", "seeds", "folds")}
+        nested: Any = {name: _made(kind, values[name], complete) for name, kind in _NESTED.items()}
+        # What is no list stays what it is, and is refused below: the letters of a word are not its values.
+        lists: Any = {key: tuple(values[key]) for key in _LISTS if isinstance(values[key], list)}
         paths: Any = {key: Path(values[key]) for key in ("data_dir", "run_dir")}
-        config = Config(**(values | nested | lists | paths))
+        config = _made(Config, values | nested | lists | paths, complete)
     except (KeyError, TypeError) as error:
         raise InfoserError(f"it is no configuration of this version of infoser ({error})") from error
     _check_types(config)
     validate(config)
     return config
+
+
+def _made(kind: Any, values: Any, complete: bool) -> Any:
+    if not isinstance(values, dict):
+        raise TypeError(f"{kind.__name__} is no table of settings")
+    missing = [entry.name for entry in dataclasses.fields(kind) if entry.name not in values]
+    if missing and complete:  # it would take its default without a word
+        raise KeyError(f"{', '.join(missing)} missing")
+    return kind(**values)
 
 
 def _check_types(config: Any, prefix: str = "") -> None:
@@ -67,7 +83,7 @@ def _is_a(value: Any, kind: Any) -> bool:
         return isinstance(value, tuple) and all(_is_a(one, get_args(kind)[0]) for one in value)
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
+    return isinstance(value, kind)
 
 
 def fingerprint(config: Config) -> str:

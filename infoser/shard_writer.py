@@ -15,6 +15,7 @@ from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.progress import show_progress
 from infoser.shards import (
+    PLAIN,
     SPLIT,
     config_folder,
     corpus_examples,
@@ -76,7 +77,7 @@ def already_prepared(data_dir: Path, name: str, settings: Mapping[str, Any], con
     if not any(folder.glob("*.*.*")):  # no version
         return False
     try:
-        written = read_provenance(data_dir, name, config).get("settings")
+        written = read_provenance(data_dir, name, config or PLAIN).get("settings")
     except InfoserError as error:
         raise InfoserError(f"{folder} exists and cannot be used: {error}") from error
     if written != settings:
@@ -109,7 +110,8 @@ def write_corpus(builder: Callable[..., Any], corpus: Corpus, data_dir: Path, co
         data_dir.mkdir(parents=True, exist_ok=True)
         try:
             with tempfile.TemporaryDirectory(prefix=f".{corpus.name}-", dir=data_dir) as staging:
-                writer = builder(corpus=corpus, config=config, watch=watch, data_dir=staging)
+                with _quiet():
+                    writer = builder(corpus=corpus, config=config, watch=watch, data_dir=staging)
                 tfds.disable_progress_bar()  # ours shows the whole, and only when there is something to wait for
                 with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it is about to do
                     writer.download_and_prepare(download_dir=Path(staging) / "downloads")
@@ -123,7 +125,20 @@ def write_corpus(builder: Callable[..., Any], corpus: Corpus, data_dir: Path, co
                 data_dir.rmdir()
     except OSError as error:
         raise InfoserError(f"cannot write corpus {corpus.name!r} to {data_dir}: {error}") from error
-    return find_corpus(data_dir, corpus.name, config)
+    return find_corpus(data_dir, corpus.name, config or PLAIN)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without absl's warning that a configuration is not one of those that the builder's class lists."""
+    from absl import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _publish(written: Path, folder: Path, replaced: Path) -> None:

@@ -14,10 +14,11 @@ import numpy as np
 
 import infoser
 from infoser import digests
-from infoser.corpus import Corpus
+from infoser.corpus import Corpus, Frames
 from infoser.errors import InfoserError
 
-FORMAT_VERSION = 1  # of what the features and the metadata mean; raise it when a reader of the old would misread the new
+FORMAT_VERSION = 2  # of what the features and the metadata mean; raise it when a reader of the old would misread the new
+_READABLE = (1, FORMAT_VERSION)  # the first had neither missing transcripts nor frames, and is still written without them
 SPLIT = "utterances"  # one TFDS split holds the whole corpus: folds are made from its columns, never from its files
 
 PLAIN = "plain"  # what a corpus that was prepared without a config's name is called among those with one
@@ -26,7 +27,9 @@ _CORPUS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+.-]*")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 _FEATURES = ("audio", "text")
-_ANNOTATIONS = ("utterance_id", "speaker", "session", "dialogue", "split")
+_FRAMES = ("audio_frames", "text_frames")
+_ANNOTATIONS = ("utterance_id", "speaker", "session", "dialogue", "split", "has_text")
+_READ_AT_ONCE = 256  # records: their frames are copied to their place before the next are read
 _DESCRIPTIONS = ("dataset_info.json", "features.json", "metadata.json", "label.labels.txt", digests.DIGESTS)
 
 
@@ -76,14 +79,19 @@ def read_corpus(data_dir: Path, name: str, config: str = "") -> Corpus:
     if damaged is not None:
         raise InfoserError(f"{damaged} of corpus {name!r} is damaged (its SHA-256 is not the one recorded); {_again(folder)}")
     try:
-        sources = builder.as_data_source()
-        rows = [row for split in builder.info.splits for row in sources[split].__getitems__(range(len(sources[split])))]
+        sequences = {key: _Sequences(features[key], builder.info.metadata["frames"][key]) for key in _FRAMES if key in features}
+        rows = []
+        for row in _records(builder):
+            for key, table in sequences.items():
+                table.add(row.pop(key))
+            rows.append(row)
+        frames: dict[str, Any] = {key: table.frames() for key, table in sequences.items()}
     except MemoryError:
         raise
     except Exception as error:  # array_record, Riegeli and protobuf each raise types of their own for a bad byte
         reason = str(error).strip().split("\n")[0].split(" (")[0] or type(error).__name__
         raise InfoserError(f"a record file of corpus {name!r} is damaged ({reason}); {_again(folder)}") from error
-    arrays = {key: _decode([row[key] for row in rows], features[key]) for key in features if key != "columns"}
+    arrays = {key: _decode([row[key] for row in rows], features[key]) for key in features if key not in ("columns", *_FRAMES)}
     spec = features["columns"] if "columns" in features else {}
     columns = {key: _decode([row["columns"][key] for row in rows], spec[key]) for key in spec}
     provenance = dict(builder.info.metadata)
@@ -102,6 +110,7 @@ def read_corpus(data_dir: Path, name: str, config: str = "") -> Corpus:
         columns=columns,
         provenance=provenance,
         **arrays,
+        **frames,
     )
 
 
@@ -158,9 +167,10 @@ def utterance_ids_hash(utterance_id: np.ndarray) -> str:
 def corpus_metadata(corpus: Corpus) -> dict[str, Any]:
     """What is written beside the records: the corpus' provenance, its counts, and the versions that wrote it."""
     counts = np.bincount(corpus.label[corpus.labelled], minlength=len(corpus.classes)).tolist()
+    frames = {key: int(each.count.sum()) for key, each in _frames(corpus).items()}
     return {
         **{key: value for key, value in corpus.provenance.items() if not key.startswith("shards_")},
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if frames or corpus.has_text is not None else 1,
         "classes": list(corpus.classes),
         "utterance_ids_sha256": utterance_ids_hash(corpus.utterance_id),
         "counts": {
@@ -169,7 +179,9 @@ def corpus_metadata(corpus: Corpus) -> dict[str, Any]:
             "classes": dict(zip(corpus.classes, counts, strict=True)),
             "speakers": len(np.unique(corpus.speaker)),
             "sessions": None if corpus.session is None else len(np.unique(corpus.session)),
+            **({} if corpus.has_text is None else {"with_text": int(corpus.has_text.sum())}),
         },
+        **({"frames": frames} if frames else {}),
         "versions": {
             "infoser": infoser.__version__,
             "tensorflow_datasets": importlib.metadata.version("tensorflow-datasets"),
@@ -181,8 +193,9 @@ def corpus_metadata(corpus: Corpus) -> dict[str, Any]:
 def corpus_features(corpus: Corpus) -> Any:
     """The TFDS features (a `FeaturesDict`) that hold every array of `corpus` exactly.
 
-    Columns are nested under `columns`, so that a column may bear the name of a field. Numbers are kept as raw bytes:
-    a plain TFDS tensor would squeeze float64 into float32 and widen every integer to 64 bits.
+    Frames are sequences of any length. Columns are nested under `columns`, so that a column may bear the name of a field.
+    Numbers are kept as raw bytes: a plain TFDS tensor would squeeze float64 into float32 and widen every integer to 64
+    bits.
     """
     import tensorflow_datasets as tfds
 
@@ -192,6 +205,9 @@ def corpus_features(corpus: Corpus) -> Any:
         return tfds.features.Tensor(shape=array.shape[1:], dtype=array.dtype, encoding="bytes")
 
     features = {key: tensor(array) for key, array in _fields(corpus).items()}
+    for key, frames in _frames(corpus).items():
+        shape = (None, frames.values.shape[1])
+        features[key] = tfds.features.Tensor(shape=shape, dtype=frames.values.dtype, encoding="bytes")
     features["label"] = tfds.features.ClassLabel(names=list(corpus.classes))
     if corpus.columns:
         features["columns"] = {key: tensor(array) for key, array in corpus.columns.items()}
@@ -204,9 +220,10 @@ def corpus_examples(corpus: Corpus) -> Iterator[tuple[int, dict[str, Any]]]:
     def cell(array: np.ndarray, row: int) -> Any:
         return array[row].tolist() if array.dtype.kind == "U" else array[row]
 
-    fields = _fields(corpus)
+    fields, sequences = _fields(corpus), _frames(corpus)
     for row in range(len(corpus)):
         example: dict[str, Any] = {key: cell(array, row) for key, array in fields.items()}
+        example |= {key: np.asarray(frames.of(row)) for key, frames in sequences.items()}
         example["label"] = int(corpus.label[row])
         if corpus.columns:
             example["columns"] = {key: cell(array, row) for key, array in corpus.columns.items()}
@@ -216,6 +233,11 @@ def corpus_examples(corpus: Corpus) -> Iterator[tuple[int, dict[str, Any]]]:
 def _fields(corpus: Corpus) -> dict[str, np.ndarray]:
     named = {key: getattr(corpus, key) for key in (*_ANNOTATIONS, *_FEATURES)}
     return {key: array for key, array in named.items() if array is not None}
+
+
+def _frames(corpus: Corpus) -> dict[str, Frames]:
+    named = {key: getattr(corpus, key) for key in _FRAMES}
+    return {key: frames for key, frames in named.items() if frames is not None}
 
 
 def _version_folders(folder: Path) -> list[Path]:
@@ -243,11 +265,11 @@ def _open_folder(folder: Path, name: str) -> Any:
         labels = features["label"].names if "format_version" in metadata else []
     except Exception as error:  # json, protobuf and TFDS each raise types of their own for a bad description
         raise InfoserError(f"the descriptions of corpus {name!r} are damaged; {_again(folder)}") from error
-    if metadata.get("format_version") != FORMAT_VERSION:
+    if metadata.get("format_version") not in _READABLE:
         written = metadata.get("format_version")
         origin = "by something other than infoser" if written is None else f"in format {written}"
         raise InfoserError(
-            f"corpus {name!r} was written {origin}, and this infoser reads format {FORMAT_VERSION}; {_again(folder)}"
+            f"corpus {name!r} was written {origin}, and this infoser reads format 1 or {FORMAT_VERSION}; {_again(folder)}"
         )
     if list(labels) != metadata.get("classes"):  # TFDS keeps them in a text file, where a lost line would rename classes
         raise InfoserError(f"the class names of corpus {name!r} are damaged; {_again(folder)}")
@@ -260,6 +282,39 @@ def _open_folder(folder: Path, name: str) -> Any:
 
 def _record_files(builder: Any) -> list[Path]:
     return [Path(path) for split in builder.info.splits.values() for path in split.filepaths]
+
+
+def _records(builder: Any) -> Iterator[dict[str, Any]]:
+    """Every decoded record in row order."""
+    sources = builder.as_data_source()
+    for source in (sources[split] for split in builder.info.splits):
+        for first in range(0, len(source), _READ_AT_ONCE):
+            yield from source.__getitems__(range(first, min(first + _READ_AT_ONCE, len(source))))
+
+
+class _Sequences:
+    """Collects the sequences of one modality in an array of the size that they have together.
+
+    Args:
+      feature: what the shards say of it.
+      total: number of frames.
+    """
+
+    def __init__(self, feature: Any, total: int):
+        self._values = np.empty((total, feature.shape[1]), feature.np_dtype)
+        self._counts: list[int] = []
+        self._filled = 0
+
+    def add(self, sequence: np.ndarray) -> None:
+        self._values[self._filled : self._filled + len(sequence)] = sequence
+        self._filled += len(sequence)
+        self._counts.append(len(sequence))
+
+    def frames(self) -> Frames:
+        if self._filled != len(self._values):
+            raise ValueError(f"{self._filled} frames instead of {len(self._values)}")
+        count = np.array(self._counts, np.int32)
+        return Frames(self._values, np.cumsum(count, dtype=np.int64) - count, count)
 
 
 def _decode(values: list[Any], feature: Any) -> np.ndarray:

@@ -220,12 +220,17 @@ class Metrics:
     def _keep_until(self, done: int) -> None:
         path, kept = self._path, []
         if path.exists():
-            for line in path.read_text().splitlines():
+            lines = path.read_text("utf-8", "replace").splitlines()
+            for number, line in enumerate(lines, start=1):
                 try:
                     if json.loads(line)["step"] <= done:
                         kept.append(line + "\n")
-                except (ValueError, KeyError):
-                    continue  # the half-written last line of a killed process
+                except (ValueError, KeyError, TypeError, RecursionError) as error:
+                    if number == len(lines):
+                        continue  # the half-written last line of a killed process
+                    raise InfoserError(
+                        f"{path}, line {number}, can't be read; delete the file to go on without the loss terms so far"
+                    ) from error
         write_atomically(path, "".join(kept))
 
     def write(self, step: int, means: Mapping[str, np.ndarray]) -> None:

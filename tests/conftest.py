@@ -23,10 +23,13 @@ jax.config.update("jax_disable_most_optimizations", True)
 # Shapes and types in signatures are checked while tests run. Left out are
 # - config: the parser's sentinel for a missing value stands in for a str;
 # - corpus: checking a tuple draws random numbers, which Hypothesis forbids where it makes corpora;
-# - parallel, batch_axis, fold_view and stages: run arrays are NumPy on the host and containers of other things inside
-#   JAX, and the protocol of a stage is not for run-time checks;
+# - parallel, batch_axis, fold_view, frame_table and stages: run arrays are NumPy on the host and containers of other
+#   things inside JAX, and the protocol of a stage is not for run-time checks;
 # - progress: a method that returns Self can only be checked within a class.
-_UNCHECKED = {f"infoser.{name}" for name in ("batch_axis", "config", "corpus", "fold_view", "parallel", "progress", "stages")}
+_UNCHECKED = {
+    f"infoser.{name}"
+    for name in ("batch_axis", "config", "corpus", "fold_view", "frame_table", "parallel", "progress", "stages")
+}
 jaxtyping.install_import_hook(
     [module.name for module in pkgutil.iter_modules(infoser.__path__, "infoser.") if module.name not in _UNCHECKED],
     "beartype.beartype",
@@ -37,6 +40,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from infoser.batch_axis import SINGLE, BatchAxis  # noqa: E402
+from infoser.corpus import Frames  # noqa: E402
 from infoser.fold_view import Features, FoldView  # noqa: E402
 
 CLASSES, AUDIO_DIM, TEXT_DIM, CONDITION_DIM = 3, 4, 3, 2
@@ -84,6 +88,13 @@ class SmallCorpus:
         layers = {"audio": self.audio[None], "text": self.text[None], "condition": self.condition}
         layers |= {name: array[None] if name != "condition" and array is not None else array for name, array in changes.items()}
         return Features(**{name: None if array is None else jnp.asarray(array) for name, array in layers.items()})
+
+    def frames(self, modality: str, longest: int = 30) -> Frames:
+        """One to `longest` noisy copies of each row's features."""
+        features, rng = getattr(self, modality), np.random.default_rng(longest)
+        count = rng.integers(1, longest + 1, len(features)).astype(np.int32)
+        values = np.repeat(features, count, axis=0) + 0.3 * rng.standard_normal((count.sum(), features.shape[1]))
+        return Frames(values.astype(np.float32), np.cumsum(count, dtype=np.int64) - count, count)
 
 
 @pytest.fixture(scope="session")

@@ -154,3 +154,29 @@ def test_rotations_are_fitted_on_anchors_alone():
     fit = fit_of(embedded_by, 2, anchors)
     before, after = combine(fit, [embedded])[0], combine(fit, [changed])[0]
     np.testing.assert_array_equal(before[:20], after[:20])
+
+
+def test_text_is_mapped_by_anchors_that_have_it():
+    rng = np.random.default_rng(3)
+    train, label = np.arange(60), np.where(np.arange(60) % 6 == 0, -1, np.arange(60) % 3).astype(np.int32)
+    has_text = np.arange(60) % 4 == 1  # no row without a label has text
+    assert not has_text[label < 0].any()
+    speaker = np.array([f"s{row % 10}" for row in range(60)])
+    fit = cross_fit(train, label, speaker, parts=2, dim=2, generator=np.random.default_rng(0), has_text=has_text)
+    assert has_text[fit.anchors].sum() >= (has_text & (label >= 0)).sum() // 4 >= 3
+    for seen in fit.labels:
+        assert (seen[fit.anchors] == -1).all() and (has_text & (seen >= 0)).any()
+    # Text of rows that have none may be anything: nothing is fitted on it, and it comes out zero.
+    embedded = [rng.standard_normal((2, 60, 2)) for _ in range(2)]
+    spoiled = [embedded[0], np.where(has_text[:, None], embedded[1], 1e6)]
+    for before, after in zip(combine(fit, embedded), combine(fit, spoiled), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert (combine(fit, spoiled)[1][~has_text] == 0).all()
+
+
+def test_every_aligner_needs_labels_of_rows_with_text():
+    label = np.array([0, 1, 2, 0, 1, 2, 0, 1], np.int32)
+    has_text = np.arange(8) == 3
+    speaker = np.array([f"s{row}" for row in range(8)])
+    with pytest.raises(InfoserError, match="has 1 with a transcript besides"):
+        cross_fit(np.arange(8), label, speaker, parts=2, dim=1, generator=np.random.default_rng(0), has_text=has_text)

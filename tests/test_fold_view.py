@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_rows, standardisation
+from infoser.frame_table import FrameMoments
 
 DRAW_ROWS = jax.jit(draw_rows, static_argnums=2)
 DRAW_CLASS_BALANCED = jax.jit(draw_class_balanced, static_argnums=2)
@@ -47,6 +48,32 @@ def test_nothing_depends_on_other_rows(same):
     assert same(build(), build(audio=audio, label=label))
     audio[TRAIN[0]] = 1e6
     assert not same(build(), build(audio=audio))
+
+
+def test_rows_without_text_are_left_out_where_text_is_read(same):
+    text, has_text = AUDIO[:, :1] + 1, np.ones(10, bool)
+    has_text[[0, 4, 6]] = False
+    text[~has_text] = np.nan
+    whole, part = (build(text=text, has_text=has_text, with_text_only=only) for only in (False, True))
+    np.testing.assert_array_equal(whole.labelled_rows, [1, 4, 5, 8, 9, 6, 1, 1])
+    np.testing.assert_array_equal(part.rows, [1, 2, 5, 8, 9, 1, 1, 1, 1])
+    np.testing.assert_array_equal(part.labelled_rows, [1, 5, 8, 9, 1, 1, 1, 1])
+    assert part.row_count == 5 and part.class_count.tolist() == [3, 1, 0, 0]
+    for view in (whole, part):
+        np.testing.assert_allclose(view.text_mean, text[[1, 2, 5, 8, 9]].mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(view.audio_mean, AUDIO[TRAIN].mean(axis=0), rtol=1e-6)
+    assert same(build(text=AUDIO, has_text=np.ones(10, bool), with_text_only=True), build(text=AUDIO))
+
+
+def test_rows_are_in_order_of_length_where_frames_are_read():
+    count = np.array([9, 5, 7, 1, 2, 8, 3, 1, 2, 4], np.int64)
+    moments = FrameMoments(count, np.zeros((10, 1)), np.ones((10, 1)))
+    view = build(audio_frames=moments)
+    np.testing.assert_array_equal(view.rows[:7], [4, 8, 6, 9, 1, 2, 5])
+    np.testing.assert_array_equal(view.labelled_rows[:6], [4, 8, 1, 5, 9, 6])  # class by class
+    assert view.audio_frames is not None and view.text_frames is None
+    by_text = build(audio_frames=moments, text_frames=FrameMoments(count[::-1], np.zeros((10, 1)), np.ones((10, 1))))
+    np.testing.assert_array_equal(by_text.rows, view.rows)  # in order of audio's length
 
 
 def test_a_constant_column_keeps_its_scale():

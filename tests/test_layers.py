@@ -35,11 +35,13 @@ LAYERS = (
         "cross_fitting",
         "encoders",
         "fold_view",
+        "frame_table",
         "leakage",
         "models",
         "parallel",
         "protocols",
         "shards",
+        "strata",
     ),
     ("shard_writer", "stages"),
     ("trainer",),
@@ -49,7 +51,7 @@ LAYERS = (
     ("runs",),
     ("quality",),
     ("experiment",),
-    ("report",),
+    ("prediction", "report"),
     ("train", "eval"),
 )
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}

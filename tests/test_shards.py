@@ -1,5 +1,6 @@
 """Reading corpora back: the order, the newest version, and what is said of folders that cannot be read."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infoser.corpus import Corpus
+from infoser.corpus import Corpus, Frames
 from infoser.digests import seal
 from infoser.errors import InfoserError
 from infoser.shards import (
@@ -110,6 +111,45 @@ def test_round_trip_in_row_order(shards: int, tmp_path: Path) -> None:
     for key, column in corpus.columns.items():  # a column may be called like a field
         np.testing.assert_array_equal(read.columns[key], column)
     assert read.audio.flags.writeable and read.audio.flags.c_contiguous
+
+
+def test_round_trip_of_missing_transcripts_and_frames(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    has_text = np.arange(ROWS) % 3 > 0
+    count = {"audio": rng.integers(1, 9, ROWS).astype(np.int32), "text": (has_text * rng.integers(1, 4, ROWS)).astype(np.int32)}
+    values = {
+        "audio": np.memmap(tmp_path / "frames", np.float32, "w+", shape=(int(count["audio"].sum()) + 5, 7)),
+        "text": rng.normal(size=(int(count["text"].sum()), 3)).astype(np.float16),
+    }
+    values["audio"][:] = rng.normal(size=values["audio"].shape)
+    frames = {key: Frames(values[key], np.cumsum(count[key], dtype=np.int64) - count[key], count[key]) for key in count}
+    backwards = dataclasses.replace(frames["audio"], start=len(values["audio"]) - np.cumsum(count["audio"], dtype=np.int64))
+    text = (has_text[:, None] * rng.normal(size=(ROWS, 2))).astype(np.float32)
+    corpus = dataclasses.replace(
+        small_corpus(), text=text, has_text=has_text, audio_frames=backwards, text_frames=frames["text"]
+    )
+    write(corpus, tmp_path, shards=3)
+    read = read_corpus(tmp_path, "small")
+    assert read.has_text is not None and read.has_text.dtype == bool
+    np.testing.assert_array_equal(read.has_text, has_text)
+    for written, back in ((backwards, read.audio_frames), (frames["text"], read.text_frames)):
+        assert back is not None and back.values.dtype == written.values.dtype
+        assert (back.start.dtype, back.count.dtype) == (np.int64, np.int32)
+        assert len(back.values) == written.count.sum()  # without what belongs to no utterance
+        for row in range(ROWS):
+            np.testing.assert_array_equal(back.of(row), written.of(row))
+    provenance = read_provenance(tmp_path, "small")
+    assert provenance["frames"] == {"audio_frames": count["audio"].sum(), "text_frames": count["text"].sum()}
+    assert provenance["counts"]["with_text"] == 200
+    assert provenance["format_version"] == 2
+
+
+def test_a_corpus_without_these_is_written_as_before(written: Path) -> None:
+    provenance = read_provenance(written, "small")
+    assert provenance["format_version"] == 1
+    assert "frames" not in provenance and "with_text" not in provenance["counts"]
+    read = read_corpus(written, "small")
+    assert read.has_text is read.audio_frames is read.text_frames is None
 
 
 def test_provenance_and_hash(written: Path, folder: Path) -> None:
@@ -214,7 +254,7 @@ def test_a_foreign_or_later_folder_is_refused(folder: Path) -> None:
     metadata = folder / "metadata.json"
     whole = metadata.read_text()
     metadata.write_text(whole.replace('"format_version": 1', '"format_version": 9'))
-    assert "was written in format 9, and this infoser reads format 1" in reading_fails(folder)
+    assert "was written in format 9, and this infoser reads format 1 or 2" in reading_fails(folder)
     metadata.write_text("{}")
     assert "was written by something other than infoser" in reading_fails(folder)
 

@@ -1,11 +1,13 @@
 """From an .npz of utterance-level arrays to a checked `Corpus`: which array is what, which emotion is which class."""
 
 import hashlib
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +39,7 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
     Raises:
       InfoserError: for whatever in the file or the arguments stands against that.
     """
-    arrays = _load(source)
+    arrays, foreign = _load(source)
     chosen = _resolve(arrays, keys)
     ids = _strings(arrays, chosen["utterance_id"])
     for role, key in chosen.items():
@@ -46,10 +48,12 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
                 f"array {key!r} has {len(arrays[key])} rows, but there are {len(ids)} utterance ids in "
                 f"{chosen['utterance_id']!r}; every array needs one row per utterance"
             )
-    groups = {role: _strings(arrays, chosen[role]) for role in ("speaker", "session", "dialogue", "split") if role in chosen}
-    for role in ("speaker", "session"):
-        if role in groups:
-            _refuse_empty(chosen[role], groups[role], ids)
+    groups: dict[str, Any] = {
+        role: _strings(arrays, chosen[role]) for role in ("speaker", "session", "dialogue", "split") if role in chosen
+    }
+    for role, values in {"utterance_id": ids, **groups}.items():
+        if role in ("utterance_id", "speaker", "session"):
+            _refuse_empty(chosen[role], values, ids)
     codes, order = _emotion_codes(arrays, chosen, ids)
     if not classes and "emotion" in chosen:
         classes = DEFAULT_CLASSES.get(name, ())
@@ -75,34 +79,42 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
                 "classes": {each: list(members) for each, members in class_map.items()},
             },
             "unlabelled": count_unlabelled(codes, label),
-            "skipped": skipped,
+            "skipped": skipped | foreign,
         },
         **groups,
     )
 
 
-def _load(source: Path) -> dict[str, np.ndarray]:
+def _load(source: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All arrays by their keys; and why other members of the archive are left out."""
     if not source.is_file():
         raise InfoserError(f"source {source} {'is not a file' if source.exists() else 'does not exist'}")
     if not zipfile.is_zipfile(source):
         raise InfoserError(f"{source} is not an .npz file; write one with numpy.savez")
-    arrays = {}
-    key = ""
+    arrays, foreign, key = {}, {}, ""
     try:
-        with np.load(source, allow_pickle=False) as file:
+        with source.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             for key in file.files:
-                arrays[key] = file[key]
-    except ValueError as error:
+                if key in arrays or key in foreign:
+                    raise InfoserError(f"{source} has two arrays {key!r}; write it anew with numpy.savez")
+                array = file[key]
+                if isinstance(array, np.ndarray):
+                    arrays[key] = array
+                elif f"{key}.npy" in file.zip.namelist():  # it comes out as bytes if it does not begin like an array
+                    raise ValueError("it does not begin as a .npy does")
+                else:
+                    foreign[key] = "not an array"
+    except (ValueError, RuntimeError, OverflowError, MemoryError, tokenize.TokenError) as error:
         if "allow_pickle" in str(error):
             raise InfoserError(
                 f"array {key!r} in {source} holds pickled Python objects, which are not read because they can run code; "
                 "save it with a plain dtype (strings as array.astype(str))"
             ) from error
-        raise InfoserError(f"array {key!r} in {source} cannot be read: {error}") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InfoserError(f"array {key!r} in {source} cannot be read: {reason}") from error
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
         raise InfoserError(f"{source} is damaged at array {key!r}: {error}") from error
-    # A zip member that is no .npy comes out of numpy as bytes.
-    return {key: array for key, array in arrays.items() if isinstance(array, np.ndarray)}
+    return arrays, foreign
 
 
 def _resolve(arrays: Mapping[str, np.ndarray], keys: Mapping[str, str | None]) -> dict[str, str]:
@@ -151,7 +163,18 @@ def _strings(arrays: Mapping[str, np.ndarray], key: str) -> np.ndarray:
         return array.astype(str)
     if array.dtype.kind != "U":
         raise InfoserError(f"array {key!r} has dtype {array.dtype}; expected strings or integers")
-    return array
+    return _checked_text(array, key)
+
+
+def _checked_text(array: np.ndarray, key: str) -> np.ndarray:
+    """The strings, if they can be written down: an .npz may hold numbers in them that are no characters."""
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    if native.size and native.dtype.itemsize:
+        codes = native.reshape(-1).view(np.uint32).reshape(len(native), -1)
+        wrong = ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any(axis=1)
+        if wrong.any():
+            raise InfoserError(f"array {key!r} holds what is no Unicode text in row {int(np.argmax(wrong))}")
+    return native
 
 
 def _refuse_empty(key: str, values: np.ndarray, ids: np.ndarray) -> None:
@@ -214,10 +237,10 @@ def _columns(
             why = "empty"
         elif "/" in key or not key:
             why = "'/' in its name"
-        elif array.dtype.kind == "S":
+        elif array.dtype.kind in "SU":
             columns[key] = _strings(arrays, key)
             continue
-        elif array.dtype.kind == "U" or (array.dtype.kind in "biuf" and array.dtype.itemsize <= 8):
+        elif array.dtype.kind in "biuf" and array.dtype.itemsize <= 8:
             columns[key] = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
             continue
         else:

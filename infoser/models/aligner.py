@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from infoser.batch_axis import SINGLE, BatchAxis
+from infoser.frame_table import PackedFrames
 from infoser.models.mlp import MLP
+from infoser.models.pooling import AttentiveStatistics
 
 
 class Aligned(NamedTuple):
@@ -22,8 +24,10 @@ class Aligned(NamedTuple):
 class Aligner(nn.Module):
     """E_a: audio → h and E_t: text → t, linear class heads on h, t and [h;t], and a bilinear critic f(h, t).
 
+    An encoder of frames begins with attentive statistics pooling.
+
     Attributes:
-      width: width of each encoder's hidden layer.
+      width: width of each encoder's hidden layer, and of the attention's.
       representation_dim: width of h and of t.
       n_classes: number of emotions.
       axis: how the batch is spread over devices; scores and representations that are compared are of the whole batch.
@@ -37,13 +41,15 @@ class Aligner(nn.Module):
     @nn.compact
     def __call__(
         self,
-        audio: Float[Array, "batch audio_dim"],
-        text: Float[Array, "batch text_dim"] | None,
+        audio: Float[Array, "batch audio_dim"] | PackedFrames,
+        text: Float[Array, "batch text_dim"] | PackedFrames | None,
         dropout: Float[Array, ""] | float = 0.0,
         *,
         train: bool = False,
     ) -> Aligned:
         def encode(name, features):
+            if isinstance(features, PackedFrames):
+                features = AttentiveStatistics(self.width, name=f"{name}_pooling")(features)
             encoder = MLP((self.width,), self.representation_dim, self.axis, name=name)
             return nn.LayerNorm(name=f"{name}_norm")(encoder(features, dropout, train=train))
 

@@ -38,7 +38,8 @@ def print_results(results: Mapping[str, Any], out: Console, *, details: bool = F
         "of all folds together. [ ]: 95 % interval over speakers.",
     )
     for modality in dict.fromkeys(row["modality"] for row in rows):
-        out.print(_scores(_pick(rows, modality=modality, subset="all"), f"{modality}, all utterances"))
+        own = _pick(rows, modality=modality, subset="all")
+        out.print(_scores(own, f"{modality}, all utterances{_with_transcripts(rows, own)}"))
     subsets = [subset for subset in dict.fromkeys(row["subset"] for row in rows) if subset != "all"]
     for subset in subsets:
         out.print(_subset(_pick(rows, subset=subset, aggregate="pooled"), subset))
@@ -93,6 +94,33 @@ def print_demo_truth(results: Mapping[str, Any], truth: Any, out: Console) -> No
             bayes = getattr(truth, f"bayes_ua_{modality}")
             table.add_row(f"UA of none, {modality}, %", f"{100 * ua:.1f}", f"{100 * bayes:.1f}", "against the Bayes rate")
     out.print(table)
+
+
+def print_predictions(answer: Any, out: Console) -> None:
+    """Prints the emotion of each recording and the probabilities of all, in %; errors are left to the caller.
+
+    Args:
+      answer: an `infoser.prediction.Answer`.
+    """
+    usable = [each for each in answer.predictions if each.probability is not None]
+    if not usable:
+        return
+    model = f"model of fold {answer.fold}" if answer.fold else "final model"
+    table = Table(title=f"{model}, {answer.variant}, {answer.modality}; mean over seeds, in %", title_justify="left")
+    table.add_column("recording", overflow="fold")
+    table.add_column("emotion")
+    for name in usable[0].probability:
+        table.add_column(Text(name), justify="right")
+    for each in usable:
+        percent = [f"{100 * value:.1f}" for value in each.probability.values()]
+        table.add_row(Text(str(each.file)), Text(each.emotion), *percent)
+    out.print(table)
+
+
+def _with_transcripts(rows: Iterable[Row], own: Iterable[Row]) -> str:
+    """Says of a modality's rows that they are about fewer utterances than those of audio; '' where they are not."""
+    every, read = (max((row["n"] for row in some if row["subset"] == "all"), default=0) for some in (rows, own))
+    return f" with a transcript: {read:,} of {every:,}" if read < every else ""
 
 
 def _pick(rows: Iterable[Row], **wanted: str) -> list[Row]:
@@ -153,9 +181,9 @@ def _scores(rows: Sequence[Row], title: str) -> Table:
 
 
 def _subset(rows: Sequence[Row], subset: str) -> Table:
-    n = rows[0]["n"] if rows else 0
+    n = " or ".join(f"{count:,}" for count in sorted({row["n"] for row in rows}, reverse=True)) or "0"
     table = _table(
-        f"{subset.replace('_', '-')} ({n:,} utterances), pooled", ["variant", "modality", "UA", "WA", "F1", "UA − none"]
+        f"{subset.replace('_', '-')} ({n} utterances), pooled", ["variant", "modality", "UA", "WA", "F1", "UA − none"]
     )
     for row in rows:
         scores = (_percent(row["ua"]) + _interval(row, "ua"), _percent(row["wa"]), _percent(row["macro_f1"]))
@@ -193,14 +221,17 @@ def _confusion(row: Row, classes: Sequence[str]) -> Table:
 
 def _quality(rows: Sequence[Row]) -> Table:
     table = _table(
-        f"Audio features: information about the emotion ({rows[0]['estimator']}), and what they teach",
-        ["features", "I(emotion; feature) ≥, nats", "bound", "TSTR UA", "TRTR UA", "runs"],
+        f"Features: information about the emotion ({rows[0]['estimator']}; null: labels permuted), and what they teach",
+        ["features", "modality", "I(emotion; feature) ≥, nats", "null 95 %", "p", "bound", "TSTR UA", "TRTR UA", "runs"],
     )
     for row in rows:
         error = row["class_information_standard_error"]
         table.add_row(
             _name(row),
+            row["modality"],
             f"{row['class_information_nats']:.3f}" + ("" if error is None else f" ± {error:.3f}"),
+            f"{row['class_information_null_95_nats']:.3f}",
+            f"{row['class_information_p']:.3f}",
             f"{row['class_information_ceiling_nats']:.3f}",
             _percent(row["tstr_ua"]),
             _percent(row["trtr_ua"]),

@@ -17,6 +17,7 @@ from infoser.losses import cross_modal, mutual_information
 from infoser.models import apply
 from infoser.models.aligner import Aligned, Aligner
 from infoser.stages.schedule import adamw
+from infoser.strata import largest_share
 
 ESTIMATORS = {"infonce": mutual_information.infonce, "nwj": mutual_information.nwj, "jsd": mutual_information.jsd}
 
@@ -28,10 +29,12 @@ class AlignRun:
     Attributes:
       view: the rows; rows whose label this aligner must not see are in `view.rows` only.
       numbers: learning_rate, weight_decay, dropout, class_weight, contrastive_weight, temperature, mi_weight.
+      text_view: the rows with text among them; None where all have text.
     """
 
     view: FoldView
     numbers: dict[str, Float[Array, ""]]
+    text_view: FoldView | None = None
 
 
 @struct.dataclass
@@ -41,13 +44,28 @@ class AlignState:
 
 
 @dataclass(frozen=True)
+class TileBounds:
+    """The most tiles of frames that each place of a batch can hold, in any run.
+
+    Attributes:
+      pairs, labelled: of a batch of rows, and of one of labelled rows.
+    """
+
+    pairs: tuple[int, ...]
+    labelled: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Align:
     """Trains an `Aligner` by class losses on h, t and [h;t], a symmetric contrastive loss and −Î(h;t).
 
     The contrastive and information terms read rows with and without labels; without text only the class loss is left.
+    Where some rows have no text, the class loss on h reads them too, and all other terms do not.
 
     Attributes:
       label_free: leaves the class losses out altogether (the `encoder` space).
+      audio_bounds, text_bounds: of the frames that stand in place of the features; None without. Batches are then drawn
+        by strata of length, which is what bounds them.
       axis: how a batch is spread over devices.
     """
 
@@ -59,6 +77,8 @@ class Align:
     batch_size: int
     steps: int
     mi_estimator: str
+    audio_bounds: TileBounds | None = None
+    text_bounds: TileBounds | None = None
     axis: BatchAxis = SINGLE
     name: str = "align"
 
@@ -75,12 +95,26 @@ class Align:
     def _model(self) -> Aligner:
         return Aligner(self.width, self.representation_dim, self.n_classes, self.axis)
 
-    def _read(self, shared: Features, view: FoldView, rows: Any) -> tuple[Any, Any]:
-        return shared.read_audio(view, rows), shared.read_text(view, rows)
+    @property
+    def _by_length(self) -> bool:
+        return self.audio_bounds is not None or self.text_bounds is not None
+
+    def _read(self, shared: Features, view: FoldView, rows: Any, audio_tiles: int = 0, text_tiles: int = 0) -> tuple[Any, Any]:
+        """What the model reads of `rows`; their frames fit into so many tiles."""
+        audio = shared.pack_audio(view, rows, audio_tiles) if self.audio_bounds else shared.read_audio(view, rows)
+        text = shared.pack_text(view, rows, text_tiles) if self.text_bounds else shared.read_text(view, rows)
+        return audio, text
+
+    def _batch(self, shared: Features, view: FoldView, rows: Any, kind: str) -> tuple[Any, Any]:
+        """What the model reads of this device's share of a batch; `kind` says how it was drawn."""
+        bounds = [each and getattr(each, kind) for each in (self.audio_bounds, self.text_bounds)]
+        tiles = [largest_share(each, self.axis.size) if each else 0 for each in bounds]
+        return self._read(shared, view, self.axis.local(rows), *tiles)
 
     def init(self, shared: Features, run: AlignRun, key: jax.Array) -> AlignState:
         """Fresh parameters; aligners with the same key start from the same ones."""
-        params = self._model.init(key, *self._read(shared, run.view, jnp.zeros(1, jnp.int32)))
+        read = self._read(shared, run.view, jnp.zeros(1, jnp.int32), 1, 1)  # shapes count here, not how many frames there are
+        params = self._model.init(key, *read)
         return AlignState(params, adamw(0.0, 0.0).init(params))
 
     def gradients(
@@ -88,25 +122,33 @@ class Align:
     ) -> tuple[Any, dict[str, Float[Array, ""]]]:
         """Gradients of the weighted sum of the terms on a fresh batch, and the terms, over the whole batch."""
         pair_key, label_key, dropout_key = jax.random.split(key, 3)
-        numbers = run.numbers
+        numbers, by_length = run.numbers, self._by_length
 
-        def align(params: Any, rows: Any, salt: int) -> Aligned:
+        def align(params: Any, read: Any, salt: int) -> Aligned:
             rngs = {"dropout": jax.random.fold_in(dropout_key, salt)}
-            read = self._read(shared, run.view, self.axis.local(rows))
             return apply(self._model, params, *read, numbers["dropout"], train=True, rngs=rngs)
+
+        def class_losses(params: Any, view: FoldView, salt: int, *, audio_only: bool = False) -> list[Float[Array, ""]]:
+            own_key = jax.random.fold_in(label_key, salt) if salt else label_key
+            rows, labels = draw_class_balanced(own_key, view, self.batch_size, by_length=by_length)
+            audio, text = self._batch(shared, view, rows, "labelled")
+            label = self.axis.local(labels)
+            logits = align(params, (audio, None if audio_only else text), salt).logits
+            return [optax.softmax_cross_entropy_with_integer_labels(head, label).mean() for head in logits]
 
         def loss(params: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
             total, terms = jnp.zeros(()), {}
             if not self.label_free:
-                rows, labels = draw_class_balanced(label_key, run.view, self.batch_size)
-                label = self.axis.local(labels)
-                logits = align(params, rows, 0).logits
-                losses = [optax.softmax_cross_entropy_with_integer_labels(head, label).mean() for head in logits]
+                losses = class_losses(params, run.view, 0, audio_only=run.text_view is not None)
+                if run.text_view is not None:  # the head on h learns from every labelled row, the others where there is text
+                    losses += class_losses(params, run.text_view, 2)[1:]
                 terms["class"] = sum(losses, jnp.zeros(()))
                 total += numbers["class_weight"] * terms["class"]
             if self.has_text:
                 # Representations and scores of the whole batch: every device's utterances are negatives of all others'.
-                pairs = align(params, draw_rows(pair_key, run.view, self.batch_size), 1)
+                view = run.view if run.text_view is None else run.text_view
+                rows = draw_rows(pair_key, view, self.batch_size, by_length=by_length)
+                pairs = align(params, self._batch(shared, view, rows, "pairs"), 1)
                 assert pairs.text is not None and pairs.scores is not None
                 contrastive = cross_modal.symmetric_contrastive(pairs.audio, pairs.text, numbers["temperature"])
                 terms["contrastive"] = contrastive.mean()
@@ -131,12 +173,26 @@ class Align:
         self, state: AlignState, shared: Features, run: AlignRun, key: jax.Array
     ) -> tuple[Float[Array, "rows dim"], Float[Array, "rows dim"] | None]:
         """h and t of every row of the corpus; the caller decides which rows this aligner may embed."""
-        aligned = apply(self._model, state.params, *self._read(shared, run.view, jnp.arange(shared.audio.shape[1])))
-        return aligned.audio, aligned.text
+        chunks = shared.chunks
+        if chunks is None:
+            aligned = apply(self._model, state.params, *self._read(shared, run.view, jnp.arange(shared.audio.shape[1])))
+            return aligned.audio, aligned.text
+
+        def embed(rows: Int[Array, " size"]) -> tuple[Any, Any]:
+            read = self._read(shared, run.view, rows, chunks.audio_tiles, chunks.text_tiles)
+            aligned = apply(self._model, state.params, *read)
+            return aligned.audio, aligned.text
+
+        embedded = jax.lax.map(embed, chunks.rows)
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1])[chunks.place], embedded)
 
     def critic_scores(
         self, state: AlignState, shared: Features, run: tuple[AlignRun, Int[Array, " batch"]], key: jax.Array
     ) -> Float[Array, "batch batch"]:
         """f(h, t) between all pairs of the given rows."""
         align, rows = run
+        if self._by_length:
+            audio, text = self.outputs(state, shared, align, key)
+            assert text is not None
+            return audio[rows] @ state.params["params"]["critic"]["kernel"] @ text[rows].T / self.representation_dim
         return apply(self._model, state.params, *self._read(shared, align.view, rows)).scores

@@ -12,7 +12,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from infoser.batch_axis import SINGLE, BatchAxis
-from infoser.fold_view import Features, FoldView, draw_class_balanced
+from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_of_classes
 from infoser.losses import adversarial, mutual_information
 from infoser.models import apply
 from infoser.models.generator import Discriminator, Generator, PairCritic, Recogniser, Recovered
@@ -31,11 +31,13 @@ class GenerateRun:
       aligner: which layer of `Features.condition` holds this run's text representations.
       numbers: generator_learning_rate, discriminator_learning_rate, dropout, r1_weight, class_mi_weight,
         text_mi_weight, pair_mi_weight, ema_decay.
+      lenders: where the view has rows without text, those that have it: they lend theirs to audio made from the class.
     """
 
     view: FoldView
     aligner: Int[Array, ""]
     numbers: dict[str, Float[Array, ""]]
+    lenders: FoldView | None = None
 
 
 @struct.dataclass
@@ -243,4 +245,7 @@ class Generate:
         condition = self._draw(shared, run, condition_key, size)
         generated = self._generate(shared, state.average, condition, noise_key)
         audio, text = jnp.split(generated, [shared.audio.shape[-1]], axis=-1)
-        return Pool(audio, condition.labels, condition.rows, text if self.paired else None)
+        rows = condition.rows
+        if run.lenders is not None:
+            rows = draw_of_classes(jax.random.fold_in(condition_key, 1), run.lenders, condition.labels)
+        return Pool(audio, condition.labels, rows, text if self.paired else None)

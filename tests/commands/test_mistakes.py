@@ -224,11 +224,17 @@ def test_another_corpus_of_that_name_is_refused(demo: Any, data_dir: Path, run_e
     assert f"{demo.folder} was trained on other shards of 'demo'" in said and "--data-dir" in said
 
 
-def test_results_that_are_no_results_leave_nothing_to_compare_with(copy: Path, run_eval: Any) -> None:
-    (copy / "results.json").write_text("[]")
+def test_results_that_are_gone_leave_nothing_to_compare_with(copy: Path, run_eval: Any) -> None:
+    (copy / "results.json").unlink()
     outcome = run_eval("score", copy)
     assert outcome.status == 0
     assert str(copy / "results.json") in outcome.out.splitlines()[-1]
+
+
+def test_results_that_are_no_results_are_named(copy: Path, run_eval: Any) -> None:
+    (copy / "results.json").write_text("[]")
+    outcome = run_eval("score", copy)
+    assert outcome.status == 2 and outcome.err.startswith(f"error: {copy / 'results.json'} can't be read")
 
 
 def test_two_trainings_in_one_folder_at_a_time_are_refused(copy: Path, demo: Any, run_train: Any) -> None:

@@ -42,11 +42,11 @@ def refused(outcome: Any) -> str:
 def test_the_final_model_is_fitted_to_every_labelled_utterance(flags: Any, run_train: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert run_train(*flags, "--run-dir", run, "--final", "--final-variant", "noise").status == 0
-    (step,) = (run / "final" / "encoder" / "classify" / "audio").glob("step_*")
+    (step,) = (run / "final" / "noise" / "encoder" / "classify" / "audio").glob("step_*")
     with np.load(step / "trained_on.npz", allow_pickle=False) as saved:
         assert saved["folds"].tolist() == ["final"]
         np.testing.assert_array_equal(saved["fold0"], utterance_hashes(demo_corpus.sample().utterance_id))
-    lines = (run / "final" / "encoder" / "classify" / "audio" / "metrics.jsonl").read_text().splitlines()
+    lines = (run / "final" / "noise" / "encoder" / "classify" / "audio" / "metrics.jsonl").read_text().splitlines()
     assert {json.loads(line)["run"] for line in lines} == {"final/seed0/noise"}
     assert {row["aggregate"] for row in results(run)["rows"]} == {"session2", "mean", "pooled"}  # nothing scores it
 

@@ -202,3 +202,21 @@ def test_text_conditions_come_from_the_run_s_aligner(corpus, train, same):
         one = run(corpus.view()).replace(aligner=np.int32(layer))
         before = train(STAGE, corpus.features(), one, STEPS)[0]
         assert same(before, train(STAGE, corpus.features(condition=changed), one, STEPS)[0]) == untouched
+
+
+def test_text_is_lent_by_rows_that_have_it(corpus, train):
+    stage = Generate(with_text=False, **STRUCTURE)
+    has_text = np.arange(40) % 5 > 0
+    lenders = corpus.view(has_text=has_text, with_text_only=True)
+    one = run(corpus.view(has_text=has_text))
+    state, _ = train(stage, corpus.features(), one, 0)
+    pools = [
+        jax.jit(stage.outputs, static_argnums=4)(state, corpus.features(), each, jax.random.key(0), 300)
+        for each in (one, one.replace(lenders=lenders))
+    ]
+    rows = np.asarray(pools[1].text_row)
+    np.testing.assert_array_equal(corpus.label[rows], pools[1].label)
+    lending = corpus.train[has_text[corpus.train] & (corpus.label[corpus.train] >= 0)]
+    assert set(rows) == set(lending)
+    assert not has_text[np.asarray(pools[0].text_row)].all()
+    np.testing.assert_array_equal(pools[0].audio, pools[1].audio)  # what is generated is the same
