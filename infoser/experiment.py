@@ -14,6 +14,7 @@ import infoser
 from infoser import demo, parallel, protocols, run_folder, shards
 from infoser.config import GENERATORS, Config
 from infoser.corpus import Corpus
+from infoser.encoders.identity import describe
 from infoser.errors import InfoserError
 from infoser.leakage import Fold
 from infoser.links import speaker_clusters
@@ -245,8 +246,17 @@ def plan(config: Config, corpus: Corpus) -> str:
         aligners += units * (part.align.cross_fits if part.space == "aligned" else "class_text" in kinds)
     return (
         f"{corpus.name}: {len(folds)} folds ({protocol}) × {len(config.seeds)} seeds: {aligners} aligners, {generators} "
-        f"generators, {heads} heads, in {config.run_dir}"
+        f"generators, {heads} heads, in {config.run_dir}{_encoded_by(corpus)}"
     )
+
+
+def _encoded_by(corpus: Corpus) -> str:
+    """A line on the encoders behind the features; nothing for features that were made elsewhere."""
+    settings = corpus.provenance.get("settings", {})
+    if settings.get("kind") != "recordings":
+        return ""
+    used = {"audio": settings["audio"], "text": None if corpus.text is None else settings["text"]}
+    return "\nfeatures: " + "; ".join(f"{modality} by {describe(one)}" for modality, one in used.items() if one)
 
 
 def _protocol_name(protocol: str, config: Config) -> str:

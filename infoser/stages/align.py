@@ -16,7 +16,7 @@ from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_rows
 from infoser.losses import cross_modal, mutual_information
 from infoser.models import apply
 from infoser.models.aligner import Aligned, Aligner
-from infoser.stages.schedule import adamw
+from infoser.stages.schedule import adamw, adamw_step
 from infoser.strata import largest_share
 
 ESTIMATORS = {"infonce": mutual_information.infonce, "nwj": mutual_information.nwj, "jsd": mutual_information.jsd}
@@ -164,10 +164,7 @@ class Align:
     ) -> tuple[AlignState, dict[str, Float[Array, ""]]]:
         """One step of AdamW."""
         gradients, terms = self.gradients(state, shared, run, key)
-        updates, optimizer = adamw(run.numbers["learning_rate"], run.numbers["weight_decay"], progress).update(
-            gradients, state.optimizer, state.params
-        )
-        return AlignState(optax.apply_updates(state.params, updates), optimizer), terms
+        return AlignState(*adamw_step(gradients, state.params, state.optimizer, run.numbers, progress)), terms
 
     def outputs(
         self, state: AlignState, shared: Features, run: AlignRun, key: jax.Array

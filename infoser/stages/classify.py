@@ -16,7 +16,7 @@ from infoser.fold_view import Features, FoldView, draw_class_balanced
 from infoser.losses import classification
 from infoser.models import apply
 from infoser.models.classifier import Classifier
-from infoser.stages.schedule import adamw, moving_average
+from infoser.stages.schedule import adamw, adamw_step, moving_average
 
 MODALITIES = ("audio", "text", "both")
 
@@ -139,10 +139,7 @@ class Classify:
     ) -> tuple[ClassifyState, dict[str, Float[Array, ""]]]:
         """One step of AdamW, and of the moving average."""
         gradients, terms = self.gradients(state, shared, run, key)
-        updates, optimizer = adamw(run.numbers["learning_rate"], run.numbers["weight_decay"], progress).update(
-            gradients, state.optimizer, state.params
-        )
-        params = optax.apply_updates(state.params, updates)
+        params, optimizer = adamw_step(gradients, state.params, state.optimizer, run.numbers, progress)
         average = moving_average(params, state.average, run.numbers["ema_decay"], progress * self.steps)
         return ClassifyState(params, average, optimizer), terms
 

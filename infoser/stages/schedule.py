@@ -1,5 +1,6 @@
 """The optimisers' shared setting: Adam with rates that may be traced numbers, a cosine decay, and moving averages."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -25,6 +26,15 @@ def adamw(
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(rate),
     )
+
+
+def adamw_step(
+    gradients: Any, params: Any, optimizer: optax.OptState, numbers: Mapping[str, Any], progress: Float[Array, ""]
+) -> tuple[Any, optax.OptState]:
+    """Parameters and the optimiser's state after a step of `adamw` by a run's learning_rate and weight_decay."""
+    transformation = adamw(numbers["learning_rate"], numbers["weight_decay"], progress)
+    updates, optimizer = transformation.update(gradients, optimizer, params)
+    return optax.apply_updates(params, updates), optimizer
 
 
 def adam(learning_rate: Float[Array, ""] | float, *, b1: float, b2: float) -> optax.GradientTransformation:

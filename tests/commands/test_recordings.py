@@ -45,6 +45,7 @@ def complete(run_prepare, run_train, run_eval, tiny, tmp_path):
         flags = ("corpus", "--data.name", name, "--data-dir", data, "--run-dir", runs, *tiny, *SETTINGS, *train)
         trained = run_train(*flags)
         assert trained.status == 0, trained.err
+        assert "\nfeatures: audio by " in trained.err and "; text by " in trained.err
         scored = run_eval("score", runs)
         assert scored.status == 0 and scored.out.splitlines()[-1].endswith("to the last digit"), scored.err
         return read_corpus(data, name), json.loads((runs / "results.json").read_text()), prepared.out
