@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from infoser import digests
 from infoser.corpus import Corpus
@@ -113,7 +114,8 @@ def write_corpus(builder: Callable[..., Any], corpus: Corpus, data_dir: Path, co
                 with _quiet():
                     writer = builder(corpus=corpus, config=config, watch=watch, data_dir=staging)
                 tfds.disable_progress_bar()  # ours shows the whole, and only when there is something to wait for
-                with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it is about to do
+                # TFDS prints what it is about to do.
+                with contextlib.redirect_stdout(io.StringIO()), _same_bytes_for_same_rows():
                     writer.download_and_prepare(download_dir=Path(staging) / "downloads")
                 folder = config_folder(data_dir, corpus.name, config) / str(writer.version)
                 folder.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +128,19 @@ def write_corpus(builder: Callable[..., Any], corpus: Corpus, data_dir: Path, co
     except OSError as error:
         raise InfoserError(f"cannot write corpus {corpus.name!r} to {data_dir}: {error}") from error
     return find_corpus(data_dir, corpus.name, config or PLAIN)
+
+
+@contextlib.contextmanager
+def _same_bytes_for_same_rows() -> Iterator[None]:
+    """Records whose fields lie in a fixed order: protobuf otherwise writes them in one that changes between processes."""
+    before = ExampleSerializer.serialize_example
+    ExampleSerializer.serialize_example = lambda self, example: self.get_tf_example(example).SerializeToString(
+        deterministic=True
+    )
+    try:
+        yield
+    finally:
+        ExampleSerializer.serialize_example = before
 
 
 @contextlib.contextmanager

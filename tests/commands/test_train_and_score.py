@@ -104,19 +104,23 @@ def test_the_named_folds_alone_are_run(demo: Any, groups: Callable[[Path], dict[
 
 def test_quality_and_provenance(demo: Any) -> None:
     results = demo.results
-    assert [(row["variant"], row["cell"]) for row in results["quality"]] == [
-        ("real", ""),
-        ("noise", ""),
-        ("infogan", ""),
-        ("real", "space=aligned"),
-        ("infogan", "space=aligned"),
+    real = [("real", modality) for modality in MODALITIES]
+    expected = {"": [*real, ("noise", "audio"), ("infogan", "audio")], "space=aligned": [*real, ("infogan", "audio")]}
+    assert [(row["cell"], row["variant"], row["modality"]) for row in results["quality"]] == [
+        (cell, *row) for cell, rows in expected.items() for row in rows
     ]
     for row in results["quality"]:
         assert row["class_information_ceiling_nats"] == pytest.approx(math.log(4))
         assert row["class_information_nats"] < math.log(4)
         assert row["estimator"] and row["runs"] == 2
         assert (row["tstr_ua"] is None) == (row["variant"] == "real")
-        none = pick(results["rows"], variant="none", cell=row["cell"], modality="audio", subset="all", aggregate="mean")
+        assert row["class_information_null_95_nats"] < math.log(4) and 0.001 <= row["class_information_p"] <= 1
+        assert (row["ua_p"] is None) == (row["variant"] != "real")
+        assert (row["audio_text_information_given_class_nats"] is None) == (
+            (row["variant"], row["modality"], row["cell"]) != ("real", "audio", "")
+        )
+        where = {"cell": row["cell"], "modality": row["modality"]}
+        none = pick(results["rows"], variant="none", subset="all", aggregate="mean", **where)
         assert row["trtr_ua"] == pytest.approx(none["ua"])
     provenance = results["provenance"]
     assert provenance["corpus"]["name"] == "demo" and provenance["corpus"]["classes"] == list(CLASSES)
@@ -166,7 +170,7 @@ def test_the_printed_table_shows_the_same_numbers(modality: str, demo: Any) -> N
 
 def test_estimates_are_printed_beside_the_truth(demo: Any) -> None:
     table, known = printed(demo.outcome.out, "Estimates beside the truth"), truth()
-    real = pick(demo.results["quality"], variant="real", cell="")
+    real = pick(demo.results["quality"], variant="real", cell="", modality="audio")
     assert table["I(emotion; audio), nats"][0].startswith(f"{real['class_information_nats']:.3f} ")
     assert table["I(emotion; audio), nats"][1] == f"{known.class_audio_information_nats:.3f}"
     shared = table["I(audio; text | emotion), nats"]
