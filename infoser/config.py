@@ -294,6 +294,8 @@ def validate(config: Config) -> None:
         raise InfoserError(
             f"--keep-partner is for --protocol speaker; --protocol {config.protocol} holds nobody's partner back"
         )
+    if config.final_variant != "none" and not config.final:
+        raise InfoserError(f"--final-variant {config.final_variant} says what --final refits; give --final too")
     _validate_integer("--chunk-steps", config.chunk_steps)
     _validate_number("--label-fraction", config.label_fraction, _NUMBER | {"low_open": True, "high": 1.0, "high_open": False})
     _validate_number("--max-group-gib", config.max_group_gib, _NUMBER | {"low_open": True})

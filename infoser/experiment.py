@@ -227,6 +227,11 @@ def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
                 f"try {' '.join(' '.join((flag, *variants)) for flag, variants in without.items())}"
             )
     protocol = protocols.resolve_protocol(corpus, config.protocol)
+    if config.keep_partner and protocol != "speaker":
+        raise InfoserError(
+            f"--keep-partner is for --protocol speaker; corpus {corpus.name!r} is split by {protocol} here, which holds "
+            "nobody's partner back"
+        )
     folds = protocols.select_folds(protocols.make_folds(corpus, protocol, keep_partner=config.keep_partner), config.folds)
     for fold in () if corpus.has_text is None else folds:
         for seed in config.seeds:

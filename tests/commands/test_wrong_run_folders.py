@@ -151,7 +151,7 @@ OTHER_SETTINGS = one_of(
         ("--generate.steps", "7"),
         ("--align.mi-estimator", "nwj"),
         ("--augment.noise-scale", "0"),
-        ("--keep-partner",),
+        ("--protocol", "speaker", "--folds", "Ses1F", "--keep-partner"),
         ("--space", "aligned"),
     ]
 )
