@@ -1,5 +1,6 @@
 """Writes a corpus as TFDS shards that training reads; says at the end what it holds and how to go on."""
 
+import abc
 import dataclasses
 import importlib
 import shlex
@@ -106,7 +107,7 @@ class Demo:
 
 
 @dataclasses.dataclass(frozen=True)
-class FromRecordings:
+class FromRecordings(abc.ABC):
     """What all corpora of recordings have in common."""
 
     encoding: Encoding = dataclasses.field(default_factory=Encoding)
@@ -141,13 +142,13 @@ class FromRecordings:
         """The TFDS builder of the corpus."""
         return importlib.import_module(f"{self.folder()}.{self.folder()}_dataset_builder").Builder
 
+    @abc.abstractmethod
     def folder(self) -> str:
         """The corpus' folder among the datasets."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def recordings(self) -> Recordings:
         """What the corpus holds."""
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,7 @@ class FrameMoments:
 
     @classmethod
     def of(cls, frames: Frames) -> FrameMoments:
+        """The moments of a corpus' frames, read one utterance at a time."""
         mean, squares = (np.zeros((len(frames), frames.values.shape[1])) for _ in range(2))
         for row in np.flatnonzero(frames.count):
             own = np.asarray(frames.of(int(row)), np.float64)
