@@ -41,6 +41,8 @@ GENERATORS: dict[str, Literal["class_text", "class", "paired"]] = {
     "infogan-notext": "class",
     "infogan-paired": "paired",
 }
+#: Parts of a corpus that batches are stratified over.
+VIRTUAL_SHARDS = 64
 #: Labelled rows that `classify.weight_decay` is meant for.
 DECAY_ROWS = 4000
 #: The five of the plain comparison.
@@ -224,6 +226,11 @@ class Config:
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
     max_group_gib: float = number(1.0, low_open=True)
     """GiB that the added rows of heads training together may take; more runs train in several groups."""
+    virtual_shards: int = VIRTUAL_SHARDS
+    """Parts of the corpus, of rows that follow one another, that every batch is stratified over."""
+    resident_gib: float = number(0.0)
+    """GiB of features that stay in memory, on each device; what is larger is streamed from the shards' cache, in tables that
+    take no more than this together. 0: half of a device's memory, a quarter of the host's where that is the device."""
     chunk_steps: int = 100
     """Steps that a compiled call takes before the host looks in."""
     checkpoint_every_s: float = number(60.0)
@@ -297,6 +304,10 @@ def validate(config: Config) -> None:
     if config.final_variant != "none" and not config.final:
         raise InfoserError(f"--final-variant {config.final_variant} says what --final refits; give --final too")
     _validate_integer("--chunk-steps", config.chunk_steps)
+    _validate_integer("--virtual-shards", config.virtual_shards)
+    if config.virtual_shards > 2**15:  # draws are computed in 32 bits
+        raise InfoserError(f"--virtual-shards {config.virtual_shards}: must be at most {2**15}")
+    _validate_number("--resident-gib", config.resident_gib, _NUMBER)
     _validate_number("--label-fraction", config.label_fraction, _NUMBER | {"low_open": True, "high": 1.0, "high_open": False})
     _validate_number("--max-group-gib", config.max_group_gib, _NUMBER | {"low_open": True})
     _validate_number("--checkpoint-every-s", config.checkpoint_every_s, _NUMBER)

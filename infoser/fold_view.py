@@ -1,5 +1,6 @@
 """What a stage may know of the corpus: the training rows of one fold, and statistics computed from them alone."""
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import jax
@@ -8,8 +9,13 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from infoser.config import VIRTUAL_SHARDS
 from infoser.frame_table import Chunks, FrameMoments, FrameStatistics, FrameTable, PackedFrames, pack
-from infoser.strata import draw_within_strata
+from infoser.strata import draw_within_strata, shard_of_place, stratum_order
+
+Standardise = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+#: Numbers that are summed together.
+_BLOCK_VALUES = 2**21
 
 
 @struct.dataclass
@@ -28,6 +34,7 @@ class FoldView:
       audio_mean, audio_scale, text_mean, text_scale: standardise features as (x − mean) · scale; of all training rows,
         and of those with text.
       audio_frames, text_frames: the same for frames, where they are read.
+      virtual_shards: how many parts, of rows that follow one another in the corpus, the batches are stratified over.
     """
 
     rows: Int[Array, " rows"]
@@ -42,6 +49,7 @@ class FoldView:
     text_scale: Float[Array, " text_dim"]
     audio_frames: FrameStatistics | None = None
     text_frames: FrameStatistics | None = None
+    virtual_shards: int = struct.field(pytree_node=False, default=VIRTUAL_SHARDS)
 
     @classmethod
     def build(
@@ -59,6 +67,8 @@ class FoldView:
         with_text_only: bool = False,
         audio_frames: FrameMoments | None = None,
         text_frames: FrameMoments | None = None,
+        virtual_shards: int = VIRTUAL_SHARDS,
+        standardise: Standardise | None = None,
     ) -> Self:
         """Builds the view of the training part `rows`.
 
@@ -70,10 +80,13 @@ class FoldView:
           has_text: (N,) bool, or None where all rows have text; statistics of text are of rows that have it.
           with_text_only: leave the other rows out of the row tables. The statistics are the same.
           audio_frames, text_frames: of every row; the row tables are then in order of length.
+          virtual_shards: see the attribute.
+          standardise: takes the place of `standardisation`, for views that share statistics.
         """
+        standardise = standardise or standardisation
         with_text = rows if has_text is None else rows[has_text[rows]]
-        audio_mean, audio_scale = standardisation(audio[rows])
-        text_mean, text_scale = standardisation(text[with_text]) if text is not None else (np.zeros(0), np.zeros(0))
+        audio_mean, audio_scale = standardise(audio, rows)
+        text_mean, text_scale = standardise(text, with_text) if text is not None else (np.zeros(0), np.zeros(0))
         of_audio_frames = None if audio_frames is None else audio_frames.statistics(rows)
         of_text_frames = None if text_frames is None else text_frames.statistics(with_text)
         rows = with_text if with_text_only else rows
@@ -96,6 +109,7 @@ class FoldView:
             text_scale=_host(text_scale, np.float32),
             audio_frames=of_audio_frames,
             text_frames=of_text_frames,
+            virtual_shards=virtual_shards,
         )
 
 
@@ -141,51 +155,71 @@ class Features:
         return pack(self.text_frames, view.text_frames, rows, budget)
 
 
-def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def standardisation(features: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and reciprocal standard deviation of each column; a constant column keeps scale 1.
 
-    Summed in float64, so that the order of millions of rows does not show.
+    Summed in float64, so that the order of millions of rows does not show, as differences from the first row, so that
+    numbers far from zero lose no digits; a block of rows at a time, so that a memory map is not read into memory whole.
+
+    Args:
+      features: (N, dim).
+      rows: those that count; all of them if None.
     """
-    mean = features.mean(axis=0, dtype=np.float64)
-    deviation = features.std(axis=0, dtype=np.float64)
+    count = len(features) if rows is None else len(rows)
+    first = np.asarray(features[0 if rows is None else rows[0]], np.float64)
+    total, squares = np.zeros_like(first), np.zeros_like(first)
+    step = max(1, _BLOCK_VALUES // features.shape[1])
+    for begin in range(0, count, step):
+        block = slice(begin, begin + step)
+        difference = features[block if rows is None else rows[block]] - first
+        total += difference.sum(axis=0)
+        squares += np.einsum("ij,ij->j", difference, difference)
+    mean = first + total / count
+    deviation = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
     constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1.0)
     return mean, np.where(constant, 1.0, 1.0 / np.where(constant, 1.0, deviation))
 
 
 def draw_rows(key: jax.Array, view: FoldView, batch_size: int, *, by_length: bool = False) -> Int[Array, " batch"]:
-    """Rows drawn uniformly, with replacement, from the whole training part; one from each stratum of length if asked."""
-    if by_length:
-        return view.rows[draw_within_strata(key, view.row_count, batch_size)]
-    return view.rows[jax.random.randint(key, (batch_size,), 0, view.row_count)]
+    """Rows drawn uniformly, with replacement, from the whole training part: each place of the batch from its own stratum.
+
+    Args:
+      by_length: the strata are those of length, in place of the virtual shards.
+    """
+    return view.rows[draw_within_strata(key, jnp.asarray(view.row_count), _strata(view, batch_size, by_length))]
 
 
 def draw_class_balanced(
     key: jax.Array,
     view: FoldView,
     batch_size: int,
-    prior_exponent: Float[Array, ""] | float = 0.0,
+    by_prior: Float[Array, ""] | float = 0.0,
     *,
     by_length: bool = False,
 ) -> tuple[Int[Array, " batch"], Int[Array, " batch"]]:
     """Labelled rows, drawn with replacement, and their labels: a class from those that occur, then a row of it.
 
-    A class is drawn with a probability proportional to its count to the power of `prior_exponent`: at 0 uniformly, at 1
-    by its share of the rows. With `by_length` each draw takes the row from its own stratum of the class' lengths.
+    Args:
+      by_prior: where it is not 0, a class is drawn by its share of the rows, instead of all equally.
+      by_length: each place takes its row from its own stratum of the class' lengths, in place of its virtual shard.
     """
     class_key, row_key = jax.random.split(key)
-    log_weight = prior_exponent * jnp.log(jnp.maximum(view.class_count, 1).astype(jnp.float32))
-    log_weight = jnp.where(view.class_count > 0, log_weight, -jnp.inf)
-    label = jax.random.categorical(class_key, log_weight, shape=(batch_size,))
-    if by_length:
-        within = draw_within_strata(row_key, view.class_count[label], batch_size)
-        return view.labelled_rows[view.class_start[label] + within], label
-    return draw_of_classes(row_key, view, label), label
+    weight = jnp.where(jnp.asarray(by_prior) != 0, view.class_count, (view.class_count > 0).astype(jnp.int32))
+    end = jnp.cumsum(weight)
+    label = jnp.searchsorted(end, jax.random.randint(class_key, (batch_size,), 0, end[-1]), side="right")
+    return draw_of_classes(row_key, view, label, by_length=by_length), label
 
 
-def draw_of_classes(key: jax.Array, view: FoldView, label: Int[Array, " batch"]) -> Int[Array, " batch"]:
-    """A row of each of the given classes, drawn uniformly from those of the class, which must occur."""
-    within = jax.random.randint(key, label.shape, 0, view.class_count[label])
+def draw_of_classes(
+    key: jax.Array, view: FoldView, label: Int[Array, " batch"], *, by_length: bool = False
+) -> Int[Array, " batch"]:
+    """A row of each of the given classes, which must occur, drawn uniformly from those of the class: each place's stratum."""
+    within = draw_within_strata(key, jnp.asarray(view.class_count)[label], _strata(view, len(label), by_length))
     return view.labelled_rows[view.class_start[label] + within]
+
+
+def _strata(view: FoldView, batch_size: int, by_length: bool) -> np.ndarray:
+    return stratum_order(batch_size) if by_length else shard_of_place(batch_size, view.virtual_shards)
 
 
 def _host(value: Any, dtype: Any) -> Any:

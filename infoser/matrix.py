@@ -15,7 +15,7 @@ import numpy as np
 from infoser.config import Config
 from infoser.corpus import UNLABELLED, Corpus
 from infoser.errors import InfoserError
-from infoser.fold_view import Features, FoldView
+from infoser.fold_view import Features, FoldView, standardisation
 from infoser.frame_table import FrameMoments
 from infoser.leakage import Fold
 from infoser.protocols import demote_labels
@@ -68,6 +68,7 @@ class Matrix:
         self.partial_text = corpus.text is not None and not all(corpus.with_text[fold.train].all() for fold in folds)
         self.notes = _text_notes(corpus, folds)
         self._prefix = f"{prefix}{config.space}"
+        self._statistics: dict[tuple[bool, bytes], tuple[np.ndarray, np.ndarray]] = {}
         self._trained_on = {fold.name: utterance_hashes(corpus.utterance_id[fold.train]) for fold in folds}
         self._tested_on = {fold.name: utterance_hashes(corpus.utterance_id[fold.test]) for fold in folds}
         self._rows_padded = max(len(fold.train) for fold in folds)
@@ -106,7 +107,18 @@ class Matrix:
             with_text_only=with_text_only and self.partial_text,
             audio_frames=audio_frames,
             text_frames=text_frames,
+            virtual_shards=self.config.virtual_shards,
+            standardise=self._standardisation,
         )
+
+    def _standardisation(self, features: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Statistics of the corpus' own features are computed once for every set of rows: the seeds of a fold share them."""
+        if features is not self.corpus.audio and features is not self.corpus.text:
+            return standardisation(features, rows)
+        key = (features is self.corpus.text, hashlib.sha256(rows.tobytes()).digest())
+        if key not in self._statistics:
+            self._statistics[key] = standardisation(features, rows)
+        return self._statistics[key]
 
     @functools.cached_property
     def _frame_moments(self) -> tuple[FrameMoments | None, FrameMoments | None]:

@@ -91,7 +91,7 @@ def _head_numbers(config: Config, variant: str, labelled: int, *, adds_rows: boo
         "weight_decay": config.classify.weight_decay * max(1.0, DECAY_ROWS / max(labelled, 1)),
         "real_weight": 0.0 if probe else 1.0,
         "generated_weight": 1.0 if probe else generate.ratio * generate.row_weight if adds_rows else 0.0,
-        "prior_exponent": 1.0 if variant in ("natural", "logit-adjust") else 0.0,
+        "by_prior": 1.0 if variant in ("natural", "logit-adjust") else 0.0,
         "focal_gamma": augment.focal_gamma if variant == "focal" else 0.0,
         "logit_adjustment": augment.logit_adjustment if variant == "logit-adjust" else 0.0,
     }

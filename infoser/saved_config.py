@@ -18,7 +18,7 @@ from infoser.config import (
 from infoser.errors import InfoserError
 
 #: Settings that do not change results.
-INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "final", "final_variant")
+INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "resident_gib", "final", "final_variant")
 _NESTED = {
     "data": Data,
     "align": AlignConfig,

@@ -1,4 +1,4 @@
-"""Draws by strata of length: every row as likely as before, and a bound that no draw exceeds."""
+"""Draws by strata: every row as likely as in independent draws, bounds that no draw exceeds, shares of their own."""
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from infoser.strata import draw_within_strata, largest_share, stratum_bounds, stratum_order
+from infoser.strata import draw_within_strata, largest_share, shard_of_place, stratum_bounds, stratum_order
 
-DRAW = jax.jit(draw_within_strata, static_argnums=2)
+
+def draw(key, count, batch):
+    return draw_within_strata(key, count, stratum_order(batch))
+
+
+DRAW = jax.jit(draw, static_argnums=2)
 
 
 def test_order_by_hand():
@@ -50,9 +55,9 @@ def test_no_draw_exceeds_the_bound_of_its_place(sizes, batch, seed, sort):
 def test_the_bound_is_tight():
     sizes = np.arange(1000)
     bounds = stratum_bounds(sizes, 10)
-    # Stratum i holds sizes 100·i to 100·i + 99, and a row more in case of rounding.
-    np.testing.assert_array_equal(bounds[np.argsort(stratum_order(10))], [*range(100, 1000, 100), 999])
-    assert largest_share(tuple(bounds.tolist()), 1) == sum(range(100, 1000, 100)) + 999
+    # Stratum i holds sizes 100·i to 100·i + 99.
+    np.testing.assert_array_equal(bounds[np.argsort(stratum_order(10))], range(99, 1000, 100))
+    assert largest_share(tuple(bounds.tolist()), 1) == sum(range(99, 1000, 100))
     assert largest_share((0, 0, 0, 0), 2) == 1 and stratum_bounds(np.zeros(0, int), 4).tolist() == [0] * 4
 
 
@@ -90,5 +95,42 @@ def test_places_may_have_counts_of_their_own():
 
 def test_draws_depend_on_the_key_alone(same):
     first = DRAW(jax.random.key(5), jnp.int32(1000), 32)
-    assert same(first, draw_within_strata(jax.random.key(5), jnp.int32(1000), 32))
+    assert same(first, draw(jax.random.key(5), jnp.int32(1000), 32))
     assert not same(first, DRAW(jax.random.key(6), jnp.int32(1000), 32))
+
+
+def test_virtual_shards_of_places_by_hand():
+    np.testing.assert_array_equal(shard_of_place(8, 64), range(8))  # eight strata of eight virtual shards each
+    np.testing.assert_array_equal(shard_of_place(8, 4), [0, 0, 1, 1, 2, 2, 3, 3])
+    np.testing.assert_array_equal(shard_of_place(6, 4), [0, 0, 0, 1, 1, 1])  # more strata would not be equally likely
+    np.testing.assert_array_equal(shard_of_place(5, 4), [0] * 5)
+    np.testing.assert_array_equal(shard_of_place(1, 64), [0])
+
+
+@pytest.mark.parametrize(("count", "batch", "virtual_shards"), [(10, 16, 64), (100, 24, 8), (7, 12, 4), (64, 64, 64)])
+def test_every_row_is_equally_likely_over_virtual_shards(count, batch, virtual_shards):
+    stratum = shard_of_place(batch, virtual_shards)
+    keys = jax.random.split(jax.random.key(4), 4000)
+    drawn = np.asarray(jax.vmap(lambda key: draw_within_strata(key, jnp.int32(count), stratum))(keys))
+    counts = np.bincount(drawn.ravel(), minlength=count)
+    assert len(counts) == count
+    assert stats.chisquare(counts).pvalue > 0.01
+    # A place never leaves its stratum; a host that holds some places reads their strata alone.
+    strata = stratum.max() + 1
+    for place, own in enumerate(stratum):
+        assert drawn[:, place].min() == own * count // strata
+        assert drawn[:, place].max() == ((own + 1) * count - 1) // strata
+
+
+def test_ten_million_rows_do_not_overflow():
+    count, batch = 10_000_019, 128
+    stratum = shard_of_place(batch, 64)
+    drawn = np.concatenate(
+        [draw_within_strata(key, jnp.int32(count), stratum) for key in jax.random.split(jax.random.key(0), 200)]
+    )
+    assert drawn.min() >= 0 and drawn.max() < count
+    np.testing.assert_array_equal(drawn.reshape(200, batch) * 64 // count, np.tile(stratum, (200, 1)))
+    assert stats.chisquare(np.bincount(drawn % 16)).pvalue > 0.01
+    most = shard_of_place(2**15, 2**15)
+    top = np.asarray(draw_within_strata(jax.random.key(1), jnp.int32(2**30 - 1), most))
+    np.testing.assert_array_equal(top.astype(np.int64) * 2**15 // (2**30 - 1), most)

@@ -44,7 +44,7 @@ class ClassifyRun:
       generated: the pool that generated rows are drawn from.
       test_rows: rows to predict; padded.
       numbers: learning_rate, weight_decay, dropout, input_dropout, label_smoothing, ema_decay; real_weight and
-        generated_weight, the shares of real and generated rows in the loss; prior_exponent (0: class-balanced batches, 1:
+        generated_weight, the shares of real and generated rows in the loss; by_prior (0: class-balanced batches, 1:
         by prior), focal_gamma and logit_adjustment (0 for none), by which imbalance controls differ.
     """
 
@@ -109,7 +109,7 @@ class Classify:
         """Gradients of the loss on a fresh batch, and its terms, over the whole batch."""
         real_key, generated_key, dropout_key = jax.random.split(key, 3)
         numbers, pool = run.numbers, run.generated
-        rows, labels = draw_class_balanced(real_key, run.view, self.batch_size, numbers["prior_exponent"])
+        rows, labels = draw_class_balanced(real_key, run.view, self.batch_size, numbers["by_prior"])
         drawn = jax.random.randint(generated_key, (self.batch_size,), 0, jnp.maximum(pool.count, 1))
         rows, label, drawn = self.axis.local(rows), self.axis.local(labels), self.axis.local(drawn)
         batches = {

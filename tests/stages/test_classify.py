@@ -15,7 +15,7 @@ NUMBERS = {
     "input_dropout": 0.1,
     "label_smoothing": 0.0,
     "ema_decay": 0.9,
-    "prior_exponent": 0.0,
+    "by_prior": 0.0,
     "focal_gamma": 0.0,
     "logit_adjustment": 0.0,
     "real_weight": 1.0,
@@ -207,7 +207,7 @@ def test_imbalance_controls_by_hand(corpus, train):
         return values - np.log(np.exp(values).sum())
 
     plain, adjusted = log_softmax(logits), log_softmax(logits + 0.5 * np.log(count / 15))
-    assert real_loss(prior_exponent=1.0) == pytest.approx(-plain[prior].mean(), rel=1e-5)
-    assert real_loss(prior_exponent=1.0, logit_adjustment=0.5) == pytest.approx(-adjusted[prior].mean(), rel=1e-5)
+    assert real_loss(by_prior=1.0) == pytest.approx(-plain[prior].mean(), rel=1e-5)
+    assert real_loss(by_prior=1.0, logit_adjustment=0.5) == pytest.approx(-adjusted[prior].mean(), rel=1e-5)
     focal = (1 - np.exp(plain)) ** 2 * plain
     assert real_loss(focal_gamma=2.0) == pytest.approx(-focal[balanced].mean(), rel=1e-4)
