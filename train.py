@@ -11,10 +11,13 @@ def main(argv: Sequence[str]) -> None:
     """Runs the command line `argv` (without the program's name)."""
     config = configuration.parse(argv)
     # Imported after parsing: help and mistakes in flags need no JAX.
-    from infoser import demo, experiment
+    from infoser import demo, experiment, hosts
     from infoser.report import tables
 
-    results = experiment.train(config)
+    with hosts.connected(config.hosts):
+        results = experiment.train(config)
+        if not hosts.primary():
+            return
     out = tables.console()
     tables.print_results(results, out)
     if config.data.name == "demo":

@@ -1,5 +1,7 @@
 """Checkpoints by Orbax, each with a digest of every file, so that a damaged one is never used.
 
+Of several hosts the primary one writes and reads them alone: what is saved is on every host anyway, and what is read is sent.
+
 Orbax commits atomically but does not notice a flipped bit in the arrays. A step counts as complete once its digest list
 is written, which happens after the commit.
 """
@@ -10,17 +12,19 @@ import logging
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from infoser import digests
+from infoser import digests, hosts
 from infoser.errors import InfoserError
 
 _STATE = "state"
+_MULTIHOST = "orbax.checkpoint.experimental.v1._src.synchronization.multihost"
 _TRAINED_ON = "trained_on.npz"
 _FOLDER = re.compile(r"step_(0|[1-9]\d*)", re.ASCII)
 
@@ -61,7 +65,8 @@ class Checkpoints:
             # What an earlier attempt left without a digest is not a checkpoint.
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir(parents=True)
-            ocp.save(target / _STATE, state)
+            with _alone(ocp):
+                ocp.save(target / _STATE, state)
             hashes: dict[str, Any] = {f"fold{number}": ids for number, ids in enumerate(trained_on.values())}
             np.savez(target / _TRAINED_ON, step=np.array(step), folds=np.array(list(trained_on)), **hashes)
             digests.seal(target)
@@ -99,7 +104,9 @@ class Checkpoints:
             way_out = f"delete {target} to go on from step {good[-1]}" if good else f"delete {self.folder} to train it anew"
             raise InfoserError(f"the checkpoint file {damaged} is damaged (its SHA-256 is not the one recorded); {way_out}")
         try:
-            state = _orbax().load(target / _STATE, like)
+            ocp = _orbax()
+            with _alone(ocp):
+                state = ocp.load(target / _STATE, like)
             with (target / _TRAINED_ON).open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 trained_on = {str(fold): saved[f"fold{number}"] for number, fold in enumerate(saved["folds"])}
                 step_saved = int(saved["step"]) if "step" in saved else steps[-1]  # earlier versions did not write it
@@ -122,6 +129,21 @@ def _refuse_other_shapes(like: Any, state: Any) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _alone(ocp: Any) -> Iterator[None]:
+    """Keeps Orbax from waiting for other hosts: they have no part in it."""
+    if hosts.count() == 1:
+        yield
+        return
+    from unittest import mock
+
+    own = hosts.index()
+    options = ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"host{own}")
+    # All the same it compares the folder's name between all processes: it must believe that there is one.
+    with ocp.Context(multiprocessing_options=options), mock.patch(f"{_MULTIHOST}.process_count", lambda: 1):
+        yield
 
 
 def _orbax() -> Any:

@@ -72,6 +72,8 @@ class Data:
     """Which of the encoder pairs that it was prepared with; needed only where there are several."""
     text: bool = True
     """Use the corpus' text features; --data.no-text treats it as audio only."""
+    cache: bool = True
+    """Keep the decoded corpus beside its shards for later starts; --data.no-cache decodes them, all digests checked."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,22 @@ class ClassifyConfig:
 
 
 @dataclass(frozen=True)
+class Hosts:
+    """Several hosts that train one experiment, each with the same command. Under srun and on TPU pods they find each other."""
+
+    coordinator: str = ""
+    """HOST:PORT at which the others reach host 0; the same on every host."""
+    count: int = 0
+    """Number of hosts."""
+    index: int = -1
+    """Which of them this is, from 0; host 0 prints, and keeps the run folder."""
+    wait_s: float = number(300.0, low=1.0, high=86400.0)
+    """Seconds to wait for all hosts to come together."""
+    silence_s: float = number(20.0, low=2.0, high=45.0, high_open=False)
+    """Seconds without a sign of life after which a host counts as lost, and the others end."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Trains folds × seeds × variants and prints an honest table; run again, it goes on where it stopped."""
 
@@ -224,6 +242,7 @@ class Config:
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    hosts: Hosts = field(default_factory=Hosts)
     max_group_gib: float = number(1.0, low_open=True)
     """GiB that the added rows of heads training together may take; more runs train in several groups."""
     virtual_shards: int = VIRTUAL_SHARDS
@@ -311,10 +330,27 @@ def validate(config: Config) -> None:
     _validate_number("--label-fraction", config.label_fraction, _NUMBER | {"low_open": True, "high": 1.0, "high_open": False})
     _validate_number("--max-group-gib", config.max_group_gib, _NUMBER | {"low_open": True})
     _validate_number("--checkpoint-every-s", config.checkpoint_every_s, _NUMBER)
+    _validate_hosts(config.hosts)
     if config.align.batch_size < 2:
         raise InfoserError("--align.batch-size must be at least 2: a pair needs another to be told from")
     if config.align.cross_fits < 2:
         raise InfoserError("--align.cross-fits must be at least 2: a row is embedded by an aligner that left its label out")
+
+
+def _validate_hosts(hosts: Hosts) -> None:
+    for name in ("wait_s", "silence_s"):
+        bounds = {entry.name: entry.metadata for entry in dataclasses.fields(hosts)}[name]
+        _validate_number(f"--hosts.{name.replace('_', '-')}", getattr(hosts, name), bounds)
+    if (hosts.coordinator, hosts.count, hosts.index) == ("", 0, -1):
+        return
+    if not hosts.coordinator or hosts.count == 0 or hosts.index == -1:
+        raise InfoserError("--hosts.coordinator, --hosts.count and --hosts.index belong together: give all three, or none")
+    _validate_integer("--hosts.count", hosts.count)
+    if not 0 <= hosts.index < hosts.count:
+        raise InfoserError(f"--hosts.index {hosts.index}: of {hosts.count} hosts the last is {hosts.count - 1}, the first 0")
+    name, _, port = hosts.coordinator.rpartition(":")
+    if not name or not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise InfoserError(f"--hosts.coordinator {hosts.coordinator!r}: give HOST:PORT, the port from 1 to 65535")
 
 
 def _validate_stage(stage: str, config: Any) -> None:

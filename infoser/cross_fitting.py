@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.linalg import orthogonal_procrustes
 
 from infoser.corpus import UNLABELLED
 from infoser.errors import InfoserError
@@ -119,6 +118,8 @@ def combine(fit: CrossFit, embedded: list[Float[np.ndarray, "parts rows dim"]]) 
       fit: from `cross_fit`.
       embedded: for each modality (audio, and text if there is any) the representations of every row by every aligner.
     """
+    from scipy.linalg import orthogonal_procrustes  # SciPy takes 0.3 s to import, which the first step need not wait for
+
     parts = len(fit.labels)
     text_anchors = fit.anchors if fit.has_text is None else fit.anchors[fit.has_text[fit.anchors]]
     chosen = (fit.anchors, text_anchors)

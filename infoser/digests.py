@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 #: The file that lists the SHA-256 of all others in its folder; a folder without it is not complete.
 DIGESTS = "digest.json"
+_THREADS = 8
 
 
 def seal(folder: Path) -> None:
@@ -43,8 +45,13 @@ def fingerprint(folder: Path) -> str:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    found = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DIGESTS):
-        with path.open("rb") as file:
-            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DIGESTS)
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:  # hashing lets other threads run
+        return {
+            path.relative_to(folder).as_posix(): digest for path, digest in zip(paths, pool.map(_digest, paths), strict=True)
+        }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

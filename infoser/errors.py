@@ -10,6 +10,8 @@ class InfoserError(Exception):
 
     #: The exit status of a command that ends with it.
     status = 2
+    #: Whether all hosts of a run raise it at the same place, so that none need be told.
+    agreed = False
 
 
 @contextmanager

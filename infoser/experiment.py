@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import infoser
-from infoser import demo, parallel, protocols, run_folder, shards
+from infoser import compilation_cache, demo, parallel, protocols, run_folder, shards
 from infoser.config import GENERATORS, Config
 from infoser.corpus import Corpus
 from infoser.encoders.identity import describe
@@ -36,6 +36,7 @@ def train(config: Config) -> dict[str, Any]:
       InfoserError: for a corpus, settings or a run folder that can't be used, and from training.
     """
     parallel.use_all_cores(len(os.sched_getaffinity(0)))
+    compilation_cache.keep_compiled()
     corpus = load_corpus(config)
     # The name that was found, so that shards of another encoder pair, prepared later, leave no doubt.
     found = corpus.provenance.get("shards_config", config.data.config)
@@ -94,6 +95,7 @@ def restore(folder: Path, data_dir: Path | None = None) -> tuple[Config, Corpus]
     if data_dir is not None:
         config = dataclasses.replace(config, data_dir=data_dir)
     parallel.use_all_cores(len(os.sched_getaffinity(0)))
+    compilation_cache.keep_compiled()
     corpus = load_corpus(config, in_memory=shards_hash is None and data_dir is None)
     run_folder.check_corpus(folder, shards_hash, corpus)
     return config, corpus
@@ -114,7 +116,7 @@ def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
     if name == "demo" and (in_memory or not prepared):
         corpus = demo.sample()
     else:
-        corpus = shards.read_corpus(config.data_dir, name, config.data.config)
+        corpus = shards.read_corpus(config.data_dir, name, config.data.config, cache=config.data.cache)
     return corpus if config.data.text else corpus.without_text()
 
 

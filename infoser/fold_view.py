@@ -10,7 +10,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from infoser.config import VIRTUAL_SHARDS
-from infoser.frame_table import Chunks, FrameMoments, FrameStatistics, FrameTable, PackedFrames, pack
+from infoser.frame_table import FrameMoments, FrameStatistics, FrameTable, PackedFrames, pack
 from infoser.strata import draw_within_strata, shard_of_place, stratum_order
 
 Standardise = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -117,14 +117,16 @@ class FoldView:
 class Features:
     """The corpus' features on the device, shared by all runs: a layer for each way in which they were made.
 
-    Encoder features have one layer; representations of aligners have one for each aligner.
+    Encoder features have one layer; representations of aligners have one for each aligner. Of a corpus that is streamed,
+    only the rows of a table are there at a time.
 
     Attributes:
       audio: (layers, N, audio_dim).
       text: (layers, N, text_dim), or None.
-      condition: (aligners, N, condition_dim), the text representation that a generator is conditioned on, or None.
-      audio_frames, text_frames, chunks: the sequences that an aligner reads in place of the features, if any, and how
-        their rows are divided to be embedded.
+      condition: (aligners, N, condition_dim), the text representation that a generator is conditioned on, or None; of all
+        rows, also where the others are of a table.
+      audio_frames, text_frames: the sequences that an aligner reads in place of the features, if any.
+      table_rows: of a table, the rows that it holds, ascending, filled up with the largest int32; None for all rows.
     """
 
     audio: Float[Array, "layers rows audio_dim"]
@@ -132,27 +134,54 @@ class Features:
     condition: Float[Array, "aligners rows condition_dim"] | None = None
     audio_frames: FrameTable | None = None
     text_frames: FrameTable | None = None
-    chunks: Chunks | None = None
+    table_rows: Int[Array, " table"] | None = None
+
+    def place(self, rows: Int[Array, " batch"]) -> Int[Array, " batch"]:
+        """Where `rows` stand in the arrays."""
+        if self.table_rows is None:
+            return rows
+        return jnp.searchsorted(self.table_rows, rows, method="scan_unrolled").astype(rows.dtype)
+
+    def _read(self, features: Any, view: FoldView, rows: Int[Array, " batch"]) -> Float[Array, "batch dim"]:
+        place = self.place(rows)
+        read = features[view.source, place]
+        if self.table_rows is None:
+            return read
+        # A row that is not in the table would be read as another one without a word: no loss survives a NaN.
+        return jnp.where((self.table_rows[place] == rows)[:, None], read, jnp.nan)
 
     def read_audio(self, view: FoldView, rows: Int[Array, " batch"]) -> Float[Array, "batch audio_dim"]:
         """Standardised audio features of `rows`."""
-        return (self.audio[view.source, rows] - view.audio_mean) * view.audio_scale
+        return (self._read(self.audio, view, rows) - view.audio_mean) * view.audio_scale
 
     def read_text(self, view: FoldView, rows: Int[Array, " batch"]) -> Float[Array, "batch text_dim"] | None:
         """Standardised text features of `rows`, or None without text."""
         if self.text is None:
             return None
-        return (self.text[view.source, rows] - view.text_mean) * view.text_scale
+        return (self._read(self.text, view, rows) - view.text_mean) * view.text_scale
+
+    def joined(self, table: "Features") -> "Features":
+        """These features with what a table holds of the others."""
+        condition = self.condition
+        return table.replace(condition=condition)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _pack(self, frames: Any, statistics: Any, rows: Int[Array, " batch"], budget: int) -> PackedFrames:
+        place = self.place(rows)
+        packed = pack(frames, statistics, place, budget)
+        if self.table_rows is None:
+            return packed
+        there = (self.table_rows[place] == rows).all()
+        return packed.replace(values=jnp.where(there, packed.values, jnp.nan))  # pyright: ignore[reportAttributeAccessIssue]
 
     def pack_audio(self, view: FoldView, rows: Int[Array, " batch"], budget: int) -> PackedFrames:
         """Standardised audio frames of `rows`, in `budget` tiles."""
         assert self.audio_frames is not None and view.audio_frames is not None
-        return pack(self.audio_frames, view.audio_frames, rows, budget)
+        return self._pack(self.audio_frames, view.audio_frames, rows, budget)
 
     def pack_text(self, view: FoldView, rows: Int[Array, " batch"], budget: int) -> PackedFrames:
         """Standardised text frames of `rows`, in `budget` tiles."""
         assert self.text_frames is not None and view.text_frames is not None
-        return pack(self.text_frames, view.text_frames, rows, budget)
+        return self._pack(self.text_frames, view.text_frames, rows, budget)
 
 
 def standardisation(features: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

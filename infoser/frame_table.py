@@ -18,8 +18,8 @@ from infoser.corpus import Frames
 from infoser.errors import InfoserError
 
 TILE = 8
-#: Numbers that a chunk of rows being embedded may hold; more rows are embedded in more chunks.
-_CHUNK_VALUES = 2**24
+#: Numbers that a chunk of rows may hold, of all runs that read one at the same time; more rows are read in more chunks.
+CHUNK_VALUES = 2**24
 
 
 @struct.dataclass
@@ -86,9 +86,9 @@ class FrameMoments:
         return FrameStatistics(mean.astype(np.float32), scale.astype(np.float32))  # pyright: ignore[reportArgumentType]
 
 
-@struct.dataclass
+@dataclass(frozen=True)
 class Chunks:
-    """All rows of the corpus in chunks of nearly equally many frames, for embedding them in bounded memory.
+    """All rows of the corpus in chunks of nearly equally many numbers, for embedding them in bounded memory.
 
     Attributes:
       rows: the rows of each chunk; the shortest row fills the chunks up to one size.
@@ -96,18 +96,22 @@ class Chunks:
       audio_tiles, text_tiles: the most that a chunk holds; 0 without frames.
     """
 
-    rows: Int[Array, "chunks size"]
-    place: Int[Array, " rows"]
-    audio_tiles: int = struct.field(pytree_node=False)
-    text_tiles: int = struct.field(pytree_node=False)
+    rows: Int[np.ndarray, "chunks size"]
+    place: Int[np.ndarray, " rows"]
+    audio_tiles: int
+    text_tiles: int
 
     @classmethod
-    def deal(cls, audio: Frames | None, text: Frames | None) -> Chunks:
-        """Deals rows in order of length to the chunks in turn, as many chunks as keep each below _CHUNK_VALUES."""
+    def deal(cls, audio: Frames | None, text: Frames | None, *, together: int = 1) -> Chunks:
+        """Deals rows in order of length to the chunks in turn, as many as keep each below CHUNK_VALUES.
+
+        Args:
+          together: how many aligners embed a chunk at the same time.
+        """
         given = [frames for frames in (audio, text) if frames is not None]
         order = np.argsort(given[0].count, kind="stable")
-        n_chunks = max(-(-int(tiles(each.count).sum()) * TILE * each.values.shape[1] // _CHUNK_VALUES) for each in given)
-        n_chunks = min(n_chunks, len(order))
+        values = max(int(tiles(each.count).sum()) * TILE * each.values.shape[1] for each in given)
+        n_chunks = min(-(-values * together // CHUNK_VALUES), len(order))
         size = -(-len(order) // n_chunks)
         filling = n_chunks * size - len(order)
         rows = np.concatenate([np.repeat(order[:1], filling), order]).reshape(size, n_chunks).T

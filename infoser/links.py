@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from infoser.corpus import Corpus
 
@@ -60,6 +58,9 @@ def sharing(
 
 def components(n_rows: int, codes: Mapping[str, Int[np.ndarray, " n"]], columns: Iterable[str]) -> Int[np.ndarray, " n"]:
     """(N,) the connected component of each row, a common value of a column being an edge; numbered from 0."""
+    from scipy.sparse import csr_array  # SciPy takes 0.3 s to import, which the first step need not wait for
+    from scipy.sparse.csgraph import connected_components
+
     component = np.arange(n_rows)
     for column in (column for column in columns if column in codes):
         named = codes[column] >= 0

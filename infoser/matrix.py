@@ -17,9 +17,11 @@ from infoser.corpus import UNLABELLED, Corpus
 from infoser.errors import InfoserError
 from infoser.fold_view import Features, FoldView, standardisation
 from infoser.frame_table import FrameMoments
+from infoser.group import Group, Loaded, RunName
 from infoser.leakage import Fold
 from infoser.protocols import demote_labels
-from infoser.trainer import Group, RunName, Trained, Trainer
+from infoser.streaming import Stream
+from infoser.trainer import Trainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +132,13 @@ class Matrix:
         test = unit.fold.test
         return test if modality == "audio" else test[self.corpus.with_text[test]]
 
-    def test_rows(self, unit: Unit, modality: str = "audio") -> Any:
-        """The tested rows, repeated to a length that all units share; what they give is cut off again."""
-        tested = self.tested(unit, modality)
-        return np.resize(tested if len(tested) else np.zeros(1), self._test_padded).astype(np.int32)
+    def padded_tests(self, units: Sequence[Unit], modality: str) -> np.ndarray:
+        """(units, n) the tested rows of each, repeated to a common length; what they give beyond their number is cut off."""
+        padded = np.zeros((len(units), self._test_padded), np.int32)
+        for filled, unit in zip(padded, units, strict=True):
+            tested = self.tested(unit, modality)
+            filled[:] = np.resize(tested if len(tested) else np.zeros(1), len(filled))
+        return padded
 
     def train(
         self,
@@ -141,16 +146,16 @@ class Matrix:
         stage: Any,
         units: Sequence[Unit],
         runs: Sequence[Any],
-        shared: Features,
+        shared: Features | Stream,
         variants: Sequence[str] | None = None,
-    ) -> Trained:
+    ) -> Loaded:
         """Trains or restores the runs of one structure.
 
         Args:
           name: of the group, below its space.
           stage: the structure.
           units, runs, variants: of every run; no variants where they share the run.
-          shared: the features, on the devices.
+          shared: the features, on the devices or streamed.
         """
         names = [
             RunName(unit.fold.name, unit.seed, variant)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
+import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,8 +22,10 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from infoser import exchange, hosts
 from infoser.batch_axis import SINGLE, BatchAxis
 from infoser.errors import InfoserError
 
@@ -58,11 +61,41 @@ class Stage(Protocol):
         """The state (a pytree of arrays) before the first step; `shared` is common to all runs, `run` this run's own."""
         ...
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Which of the features it reads: audio, text, audio_frames, text_frames."""
+        ...
+
+    def frames_read(self) -> tuple[int, int]:
+        """The most frames of audio and of text that a step of a run reads on one device."""
+        ...
+
+    def draws_from(self, run: Any) -> Any:
+        """As much of a run's arrays as `rows_read` needs."""
+        ...
+
+    def rows_read(self, drawn_from: Any, key: jax.Array) -> jax.Array:
+        """(draws, batch) the rows whose features a step with this key reads, in whole batches."""
+        ...
+
     def train_step(
         self, state: Any, shared: Any, run: Any, key: jax.Array, progress: jax.Array
     ) -> tuple[Any, dict[str, jax.Array]]:
         """One step with the key of this run, stage and step, `progress` of the way (in [0, 1)): new state, loss terms."""
         ...
+
+
+@struct.dataclass
+class Streamed:
+    """What all runs share, where the features do not stay on the devices.
+
+    Attributes:
+      resident: the same on every device; has `joined(table)`, which puts a table's arrays in their place.
+      table: each device's own; axis 0 are the devices.
+    """
+
+    resident: Any
+    table: Any
 
 
 def use_all_cores(cores: int) -> None:
@@ -71,18 +104,34 @@ def use_all_cores(cores: int) -> None:
     Small steps keep a single core busy; XLA's own threads help only with large products.
     """
     config: Any = jax.config  # its options are attributes that type checkers can't see
-    if cores > 1 and config.jax_num_cpu_devices <= 1:
+    if cores > 1 and config.jax_num_cpu_devices < 1:  # -1: nobody has set it
         jax.config.update("jax_num_cpu_devices", cores)
 
 
 def device_count() -> int:
-    """Number of devices that runs are spread over."""
-    return jax.local_device_count()
+    """Number of devices that runs are spread over: those of all hosts."""
+    exchange.check_devices()
+    return jax.device_count()
+
+
+def default_budget() -> int:
+    """Bytes of features that may stay on each device: half of its memory; of a CPU's, a quarter of what is available.
+
+    Of several hosts the smallest budget counts for all.
+    """
+    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in exchange.own_devices()]
+    budget = min(limits) // 2
+    if not budget:
+        budget = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 // len(limits)
+    if hosts.count() == 1:
+        return budget
+    return -exchange.agree(-(budget >> 20))[0] << 20  # in MiB: 32 bits are exchanged
 
 
 def device_kind() -> str:
     """The devices in words, for provenance."""
-    return f"{jax.local_device_count()} × {jax.local_devices()[0].device_kind}"
+    where = f" on {hosts.count()} hosts" if hosts.count() > 1 else ""
+    return f"{jax.device_count()} × {exchange.own_devices()[0].device_kind}{where}"
 
 
 def versions() -> dict[str, str]:
@@ -117,30 +166,63 @@ class RunsMode:
     def spread(self, tree: Any) -> Any:
         """Stacks of runs (axis 0) dealt out: each leaf (runs, …) becomes (devices, runs per device, …).
 
-        The last run is repeated to fill the last device; `gather` drops what was filled in.
+        The last run is repeated to fill the last device; `gather` drops what was filled in. Of several hosts each has the
+        whole stack, and puts on its devices what is theirs: axis 0 are its own devices.
         """
-        devices = device_count()
+        devices, own = device_count(), _own_part()
         sharding = NamedSharding(_mesh(), PartitionSpec("devices"))
 
         def deal(leaf: Any) -> jax.Array:
             leaf = np.asarray(leaf)
             per_device = -(-leaf.shape[0] // devices)
-            index = np.minimum(np.arange(devices * per_device), leaf.shape[0] - 1)
-            return jax.device_put(leaf[index].reshape(devices, per_device, *leaf.shape[1:]), sharding)
+            index = np.minimum(np.arange(devices * per_device), leaf.shape[0] - 1).reshape(devices, per_device)
+            return jax.device_put(leaf[index[own]], sharding)
 
         return jax.tree.map(deal, tree)
 
     def gather(self, tree: Any, runs: int) -> Any:
-        """The inverse of `spread`, on the host: (devices, runs per device, …) to NumPy arrays (runs, …)."""
-        return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:])[:runs], tree)
+        """The inverse of `spread`, on every host: (devices, runs per device, …) to NumPy arrays (runs, …)."""
+
+        def flat(leaf: np.ndarray) -> np.ndarray:
+            return leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:])[:runs]
+
+        return jax.tree.map(flat, exchange.gather(tree))
 
     def replicate(self, tree: Any) -> Any:
         """Puts arrays that all runs share on every device, once."""
         return _replicated(tree)
 
+    def together(self, runs: int) -> int:
+        """How many of so many runs a device computes at the same time."""
+        return 1 if _one_by_one() else -(-runs // device_count())
+
+    def steps_rows(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The rows that each device's steps read.
+
+        Args:
+          rows: (runs, steps, draws, batch) of whole batches.
+        """
+        return self.output_rows(rows)
+
+    def output_rows(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The rows that each device's `outputs` read, of (runs, …) rows of all runs."""
+        return [rows[own] for own in self._own_runs(len(rows))]
+
+    def _own_runs(self, runs: int) -> list[np.ndarray]:
+        """The runs of each device of this host."""
+        return list(np.asarray(self.spread(np.arange(runs))))
+
+    def streamed(self, resident: Any, tables: Any) -> Streamed:
+        """What runs share, from tables of each device, stacked on axis 0."""
+        return Streamed(resident, jax.device_put(tables, NamedSharding(_mesh(), PartitionSpec("devices"))))
+
+    def streamed_outputs(self, resident: Any, tables: Any) -> Any:
+        """The same, for `outputs`."""
+        return self.streamed(resident, tables)
+
     def init_runs(self, stage: Stage, shared: Any, runs: Any, keys: Any) -> Any:
         """The state of every run before its first step; `runs` and `keys` are spread, `shared` replicated."""
-        return _runs_function(stage, "init", ())(shared, runs, keys)
+        return _runs_function(stage, "init", (), _is_streamed(shared))(shared, runs, keys)
 
     def train_chunk(
         self, stage: Stage, length: int, state: Any, shared: Any, runs: Any, keys: Any, start: int
@@ -155,11 +237,11 @@ class RunsMode:
           The new states; for each loss term its mean over the chunk; and the first step at which it was not finite
           (NEVER if it always was). The latter two are dictionaries of spread arrays.
         """
-        return _runs_function(stage, "chunk", (length,))(state, shared, runs, keys, jnp.int32(start))
+        return _runs_function(stage, "chunk", (length,), _is_streamed(shared))(state, shared, runs, keys, jnp.int32(start))
 
     def outputs(self, stage: Any, function: str, state: Any, shared: Any, runs: Any, keys: Any, *static: int) -> Any:
         """Calls `stage.<function>(state, shared, run, key, *static)` for every run."""
-        return _runs_function(stage, function, static)(state, shared, runs, keys)
+        return _runs_function(stage, function, static, _is_streamed(shared))(state, shared, runs, keys)
 
 
 class DataMode(RunsMode):
@@ -193,20 +275,37 @@ class DataMode(RunsMode):
         """All runs, on the host."""
         return jax.tree.map(lambda leaf: np.asarray(leaf)[:runs], tree)
 
+    def together(self, runs: int) -> int:
+        """As in runs mode; every device has all runs."""
+        return 1 if _one_by_one() else runs
+
+    def steps_rows(self, rows: np.ndarray) -> list[np.ndarray]:
+        """As in runs mode: each device reads its own places of every batch."""
+        places = rows.shape[-1] // self.axis.size
+        return [rows[..., device * places : (device + 1) * places] for device in np.arange(self.axis.size)[_own_part()]]
+
+    def output_rows(self, rows: np.ndarray) -> list[np.ndarray]:
+        """As in runs mode, on undivided batches: the same for all devices, said once."""
+        return [rows]
+
+    def streamed_outputs(self, resident: Any, tables: Any) -> Any:
+        """As in runs mode; there is one table for all devices."""
+        return resident.joined(_replicated(jax.tree.map(lambda leaf: leaf[0], tables)))
+
     def init_runs(self, stage: Stage, shared: Any, runs: Any, keys: Any) -> Any:
         """As in runs mode; parameters do not depend on how batches are divided."""
-        return _replicated(_whole_function(_undivided(stage), "init", ())(shared, runs, keys))
+        return _replicated(_whole_function(undivided(stage), "init", ())(shared, runs, keys))
 
     def train_chunk(
         self, stage: Stage, length: int, state: Any, shared: Any, runs: Any, keys: Any, start: int
     ) -> tuple[Any, Any, Any]:
         """As in runs mode; the state is not donated, since every device holds it."""
-        number = np.arange(self.axis.size)
-        return _data_function(stage, length)(number, state, shared, runs, keys, jnp.int32(start))
+        number = np.arange(self.axis.size)[_own_part()]
+        return _data_function(stage, length, _is_streamed(shared))(number, state, shared, runs, keys, jnp.int32(start))
 
     def outputs(self, stage: Any, function: str, state: Any, shared: Any, runs: Any, keys: Any, *static: int) -> Any:
         """As in runs mode, on undivided batches."""
-        return _whole_function(_undivided(stage), function, static)(state, shared, runs, keys)
+        return _whole_function(undivided(stage), function, static)(state, shared, runs, keys)
 
 
 def make_mode(name: str) -> RunsMode:
@@ -214,8 +313,45 @@ def make_mode(name: str) -> RunsMode:
     return {"runs": RunsMode, "data": DataMode}[name]()
 
 
+def rows_of_steps(stage: Any, length: int, drawn_from: Any, keys: Any, start: int) -> np.ndarray:
+    """(runs, steps, draws, batch) the rows that the steps from `start` read, computed beside the training devices if possible.
+
+    Args:
+      stage: undivided.
+      drawn_from: `stage.draws_from` of the runs, stacked on axis 0; on the host.
+      keys: (runs, 2) raw keys.
+    """
+    try:
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # the platforms were restricted to an accelerator
+        host = jax.local_devices()[0]
+    with jax.default_device(host):
+        return np.asarray(_rows_function(stage, length)(drawn_from, keys, np.int32(start)))
+
+
+@functools.cache
+def _rows_function(stage: Any, length: int) -> Callable[..., Any]:
+    def of_run(run: Any, key: jax.Array, start: jax.Array) -> jax.Array:
+        own = _typed(stage, key)
+        return jax.vmap(lambda step: stage.rows_read(run, jax.random.fold_in(own, step)))(start + jnp.arange(length))
+
+    return jax.jit(lambda runs, keys, start: jax.lax.map(lambda one: of_run(*one, start), (runs, keys)))
+
+
+def _is_streamed(shared: Any) -> bool:
+    return isinstance(shared, Streamed)
+
+
+def _joined(shared: Any) -> Any:
+    return shared.resident.joined(shared.table) if isinstance(shared, Streamed) else shared
+
+
+def _one_by_one() -> bool:
+    return jax.default_backend() == "cpu"
+
+
 def _lift(function: Callable[..., Any]) -> Callable[..., Any]:
-    if jax.default_backend() == "cpu":
+    if _one_by_one():
         return lambda *stacked: jax.lax.map(lambda one: function(*one), stacked)
     return jax.vmap(function)
 
@@ -230,15 +366,18 @@ def _function(stage: Any, name: str, static: tuple[int, ...]) -> Callable[..., A
 
     def init(shared: Any, runs: Any, keys: Any) -> Any:
         trace_counts[stage.name, name] += 1
+        shared = _joined(shared)
         # A number that no step has: `split` and `fold_in` of one key make the same keys.
         return _lift(lambda run, key: stage.init(shared, run, jax.random.fold_in(_typed(stage, key), NEVER)))(runs, keys)
 
     def chunk(state: Any, shared: Any, runs: Any, keys: Any, start: Any) -> Any:
         trace_counts[stage.name, name] += 1
+        shared = _joined(shared)
         return _lift(lambda s, run, key: _chunk(stage, static[0], s, shared, run, _typed(stage, key), start))(state, runs, keys)
 
     def outputs(state: Any, shared: Any, runs: Any, keys: Any) -> Any:
         trace_counts[stage.name, name] += 1
+        shared = _joined(shared)
         method = getattr(stage, name)
         return _lift(lambda s, run, key: method(s, shared, run, _typed(stage, key), *static))(state, runs, keys)
 
@@ -246,10 +385,14 @@ def _function(stage: Any, name: str, static: tuple[int, ...]) -> Callable[..., A
 
 
 @functools.cache
-def _runs_function(stage: Any, name: str, static: tuple[int, ...]) -> Callable[..., Any]:
+def _runs_function(stage: Any, name: str, static: tuple[int, ...], streamed: bool) -> Callable[..., Any]:
     """Compiled for runs spread over the devices; built once for equal stages."""
-    axes = {"init": (None, 0, 0), "chunk": (0, None, 0, 0, None)}.get(name, (0, None, 0, 0))
-    return jax.pmap(_function(stage, name, static), in_axes=axes, donate_argnums=(0,) if name == "chunk" else ())
+    shared = Streamed(None, 0) if streamed else None
+    axes = {"init": (shared, 0, 0), "chunk": (0, shared, 0, 0, None)}.get(name, (0, shared, 0, 0))
+    donated = (0,) if name == "chunk" else ()
+    # Without communication, each host's devices are a program of their own.
+    devices = exchange.own_devices() if hosts.count() > 1 else None
+    return jax.pmap(_function(stage, name, static), in_axes=axes, donate_argnums=donated, devices=devices)
 
 
 @functools.cache
@@ -259,23 +402,32 @@ def _whole_function(stage: Any, name: str, static: tuple[int, ...]) -> Callable[
 
 
 @functools.cache
-def _data_function(stage: Any, length: int) -> Callable[..., Any]:
+def _data_function(stage: Any, length: int, streamed: bool) -> Callable[..., Any]:
     """A chunk compiled for batches divided over the devices: the device's number is the only thing that is mapped."""
     chunk = _function(stage, "chunk", (length,))
     return jax.pmap(
         lambda _, *arguments: chunk(*arguments),
         axis_name=stage.axis.name,
-        in_axes=(0, None, None, None, None, None),
+        devices=exchange.all_devices() if hosts.count() > 1 else None,
+        in_axes=(0, None, Streamed(None, 0) if streamed else None, None, None, None),
         out_axes=(None, None, None),  # pyright: ignore[reportArgumentType]
     )
 
 
-def _undivided(stage: Any) -> Any:
+def undivided(stage: Any) -> Any:
+    """The structure with whole batches."""
     return dataclasses.replace(stage, axis=SINGLE)
 
 
 def _mesh() -> Mesh:
-    return Mesh(np.asarray(jax.local_devices()), ("devices",))
+    """The devices of this host."""
+    return Mesh(np.asarray(exchange.own_devices()), ("devices",))
+
+
+def _own_part() -> slice:
+    """Which of the devices of all hosts are this host's."""
+    own = len(exchange.own_devices())
+    return slice(hosts.index() * own, (hosts.index() + 1) * own)
 
 
 def _replicated(tree: Any) -> Any:

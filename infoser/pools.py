@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from infoser.augmenters import AUGMENTERS, Rows
 from infoser.config import GENERATORS, numbers
+from infoser.group import Loaded
 from infoser.matrix import Matrix, as_count, as_numbers
 from infoser.spaces import Space
 from infoser.stages.generate import Generate, GenerateRun, Pool
@@ -42,6 +44,7 @@ class Pools:
                 "cgan, infogan and infogan-notext generate audio: the text beside it, and all that they add to the text "
                 "heads, is real text of training rows of the class"
             )
+        self._generators: list[tuple[Loaded, list[tuple[int, str]]]] = []
         self._generated: dict[tuple[int, str], Any] = {}
         for kind in dict.fromkeys(GENERATORS.values()):
             variants = [variant for variant in config.variants if GENERATORS.get(variant) == kind]
@@ -109,7 +112,21 @@ class Pools:
         units = [matrix.units[number] for number, _ in members]
         names = [variant for _, variant in members]
         trained = matrix.train(f"generate/{kind}", stage, units, runs, self._space.features, names)
-        drawn: Any = trained.outputs("outputs", self.largest + HELD_OUT)
-        for i, member in enumerate(members):
-            parts: Any = (None if part is None else part[i] for part in drawn)
-            self._generated[member] = Pool(*parts)
+        self._generators.append((trained, members))
+
+    def load(self, part: Sequence[int]) -> None:
+        """Draws the generated rows of some units; of all of them at once, and for good, if they take no more than allowed."""
+        members = [member for _, own in self._generators for member in own]
+        if all(member in self._generated for member in members if member[0] in part):
+            return
+        space, size = self._space.host, self.largest + HELD_OUT
+        dim = space.audio.shape[2] + (0 if space.text is None else space.text.shape[2])
+        if len(members) * size * dim * 4 <= self._matrix.config.max_group_gib * 2**30:
+            part = range(len(self._matrix.units))
+        self._generated.clear()
+        for trained, own in self._generators:
+            wanted = [i for i, (number, _) in enumerate(own) if number in part]
+            drawn: Any = trained.outputs("outputs", size, only=None if len(wanted) == len(own) else wanted)
+            for i, position in enumerate(wanted):
+                rows: Any = (None if each is None else each[i] for each in drawn)
+                self._generated[own[position]] = Pool(*rows)

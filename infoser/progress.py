@@ -8,6 +8,9 @@ from typing import Self, TypeVar
 
 T = TypeVar("T")
 
+#: Shows nothing: of several hosts one speaks.
+silent = False
+
 _QUIET_S = 2.0  # below this nobody waits for a sign of life
 _LINE_EVERY_S = 10.0
 
@@ -35,12 +38,14 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
         elapsed = time.monotonic() - self._start
-        if kind is None and elapsed > _QUIET_S:
+        if kind is None and elapsed > _QUIET_S and not silent:
             print(f"{self._what}: {self._done - self._first:,} {self._unit} in {elapsed:.1f} s", file=sys.stderr)
 
     def update(self, done: int) -> None:
         """Says that `done` units are finished in all."""
         self._done = done
+        if silent:
+            return
         now = time.monotonic()
         if self._bar is None and now - self._start > _QUIET_S and sys.stderr.isatty():
             self._start_bar()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from infoser import hosts
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError, can_be_written
@@ -30,9 +31,14 @@ _FINAL_VARIANT = "variant.json"
 def locked(folder: Path) -> Iterator[None]:
     """Holds the run folder for this process, making it if need be; the lock ends with the process, however it ends.
 
+    Of several hosts the primary one holds it for all: the others never look at it.
+
     Raises:
       InfoserError: if another process trains in it, it is not a run folder, or it can't be written.
     """
+    if not hosts.primary():
+        yield
+        return
     if folder.exists() and not folder.is_dir():
         raise InfoserError(f"{folder} is a file, not a folder; choose another --run-dir")
     with can_be_written(folder):
@@ -48,9 +54,12 @@ def claim(config: Config, corpus: Corpus) -> None:
     """Makes the run folder this configuration's own, or checks that it is.
 
     Raises:
-      InfoserError: if it belongs to another configuration or corpus, or can't be written.
+      InfoserError: if it belongs to another configuration or corpus, can't be written, or the hosts were given different ones.
     """
     folder = config.run_dir
+    _check_same_on_hosts(config, corpus)
+    if not hosts.primary():
+        return
     # The absolute data folder: evaluation may be started from elsewhere.
     saved = to_json(dataclasses.replace(config, data_dir=config.data_dir.absolute()))
     shards_hash = corpus.provenance.get("shards_hash")
@@ -65,6 +74,13 @@ def claim(config: Config, corpus: Corpus) -> None:
         check_corpus(folder, shards_hash, corpus)
         return
     write(folder / _CONFIG, json.dumps(contents, indent=1))
+
+
+def _check_same_on_hosts(config: Config, corpus: Corpus) -> None:
+    """Refuses hosts that would not train the same; where each has the corpus does not matter."""
+    settings = to_json(config) | {"data_dir": None, "run_dir": None}
+    hosts.check_same("settings", json.dumps(settings, sort_keys=True))
+    hosts.check_same("shards", str(corpus.provenance.get("shards_hash")))
 
 
 def read(folder: Path) -> tuple[Config, str | None]:
@@ -100,11 +116,13 @@ def check_corpus(folder: Path, shards_hash: str | None, corpus: Corpus) -> None:
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Writes results.json, scores.csv and quality.csv.
+    """Writes results.json, scores.csv and quality.csv, on the primary host.
 
     Raises:
       InfoserError: if they can't be written.
     """
+    if not hosts.primary():
+        return
     write(folder / RESULTS, as_text(results))
     for name, rows in (("scores.csv", results["rows"]), ("quality.csv", results["quality"])):
         write(folder / name, _csv(rows))
@@ -112,7 +130,8 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
 
 def write_final(folder: Path, variant: str) -> None:
     """Remembers the variant of the final model that was trained last; raises InfoserError if it can't be written."""
-    write(folder / FINAL / _FINAL_VARIANT, json.dumps({"variant": variant}) + "\n")
+    if hosts.primary():
+        write(folder / FINAL / _FINAL_VARIANT, json.dumps({"variant": variant}) + "\n")
 
 
 def read_final(folder: Path) -> str:

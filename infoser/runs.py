@@ -18,6 +18,9 @@ from infoser.spaces import Space, make_space
 from infoser.stages.classify import MODALITIES, Classify, ClassifyRun, GeneratedRows
 from infoser.trainer import Trainer
 
+#: Test rows that heads read together.
+TEST_ROWS = 4096
+
 
 @dataclass(frozen=True)
 class HeadOutputs:
@@ -134,8 +137,9 @@ def _heads_of(
     # Probes see added audio rows only: they say what these hold and teach. The final model has no test part to say it of.
     probed = modality == "audio" and any(len(unit.fold.test) for unit in matrix.units)
     members, runs, held_out = [], [], []
+    pools.load(part)
     for i in part:
-        unit, test_rows = matrix.units[i], matrix.test_rows(matrix.units[i], modality)
+        unit = matrix.units[i]
         view: Any = space.view(i, modality)
         for variant in config.variants:
             adds_rows = pools.adds_rows(variant)
@@ -145,15 +149,16 @@ def _heads_of(
                 members.append((unit, variant, probe))
                 held_out.append(kept_back if probe else None)
                 values = _head_numbers(config, variant, int(view.class_count.sum()), adds_rows=adds_rows, probe=probe)
-                runs.append(ClassifyRun(view, generated, test_rows, as_numbers(values)))
+                runs.append(ClassifyRun(view, generated, as_numbers(values)))
     names = [f"{variant}-probe" if probe else variant for _, variant, probe in members]
     trained = matrix.train(name, stage, [unit for unit, _, _ in members], runs, space.features, names)
-    said = trained.outputs("outputs")
+    asked = matrix.padded_tests([unit for unit, _, _ in members], modality)
+    said = trained.outputs_of_rows("outputs", asked, min(asked.shape[1], TEST_ROWS))
     blank = np.zeros((HELD_OUT, dim), np.float32)
     of_held_out = None
     if any(rows is not None for rows in held_out):
-        asked = np.stack([blank if rows is None else rows.features for rows in held_out])
-        of_held_out = trained.outputs("log_probabilities_of", runs=asked)
+        kept_rows = np.stack([blank if rows is None else rows.features for rows in held_out])
+        of_held_out = trained.outputs("log_probabilities_of", runs=kept_rows)
     return [
         HeadOutputs(
             unit=unit,

@@ -18,7 +18,9 @@ from infoser.config import (
 from infoser.errors import InfoserError
 
 #: Settings that do not change results.
-INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "resident_gib", "final", "final_variant")
+INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "resident_gib", "final", "final_variant", "cache")
+#: Inert settings that earlier versions did not write, and those of one start, which none writes: each takes its default.
+_LATER = ("cache", "resident_gib", "hosts")
 _NESTED = {
     "data": Data,
     "align": AlignConfig,
@@ -30,8 +32,10 @@ _LISTS = ("variants", "aligned_variants", "seeds", "folds")
 
 
 def to_json(config: Config) -> dict[str, Any]:
-    """The configuration as plain JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    """The configuration as plain JSON values, without the hosts: those of one start are not those of the next."""
+    values = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    del values["hosts"]
+    return values
 
 
 def from_json(values: Any, *, complete: bool = True) -> Config:
@@ -60,7 +64,7 @@ def from_json(values: Any, *, complete: bool = True) -> Config:
 def _made(kind: Any, values: Any, complete: bool) -> Any:
     if not isinstance(values, dict):
         raise TypeError(f"{kind.__name__} is no table of settings")
-    missing = [entry.name for entry in dataclasses.fields(kind) if entry.name not in values]
+    missing = [entry.name for entry in dataclasses.fields(kind) if entry.name not in (*values, *_LATER)]
     if missing and complete:  # it would take its default without a word
         raise KeyError(f"{', '.join(missing)} missing")
     return kind(**values)
@@ -92,5 +96,6 @@ def fingerprint(config: Config) -> str:
     Nor by which name the shards are found among others of the corpus: their own hash is what counts.
     """
     values = {k: v for k, v in to_json(config).items() if k not in INERT}
-    values["data"].pop("config")
+    for name in ("config", "cache"):
+        values["data"].pop(name)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

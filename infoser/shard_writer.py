@@ -1,5 +1,6 @@
 """Writes a corpus as TFDS shards: the builder that all corpora share, and the way to their place in one move."""
 
+import array
 import contextlib
 import functools
 import io
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from infoser import digests
@@ -115,7 +117,7 @@ def write_corpus(builder: Callable[..., Any], corpus: Corpus, data_dir: Path, co
                     writer = builder(corpus=corpus, config=config, watch=watch, data_dir=staging)
                 tfds.disable_progress_bar()  # ours shows the whole, and only when there is something to wait for
                 # TFDS prints what it is about to do.
-                with contextlib.redirect_stdout(io.StringIO()), _same_bytes_for_same_rows():
+                with contextlib.redirect_stdout(io.StringIO()), _same_bytes_for_same_rows(), _spooled():
                     writer.download_and_prepare(download_dir=Path(staging) / "downloads")
                 folder = config_folder(data_dir, corpus.name, config) / str(writer.version)
                 folder.parent.mkdir(parents=True, exist_ok=True)
@@ -141,6 +143,66 @@ def _same_bytes_for_same_rows() -> Iterator[None]:
         yield
     finally:
         ExampleSerializer.serialize_example = before
+
+
+class _Spool:
+    """What TFDS passes records through on their way to the shards: here a file, from which they come in the same order.
+
+    TFDS' own holds up to 1 GB in memory; beyond that it needs TensorFlow, and then as much memory as there are records.
+
+    Args:
+      dirpath: where the file is; it has no name there, and goes with the process.
+      hash_salt, disable_shuffling, ignore_duplicates: TFDS' own, of no use for records that keep their order.
+    """
+
+    def __init__(self, dirpath: Any, hash_salt: Any, disable_shuffling: bool = False, ignore_duplicates: bool = False):
+        del hash_salt, ignore_duplicates
+        assert disable_shuffling
+        self._file = tempfile.TemporaryFile(dir=dirpath)
+        self._lengths = array.array("q")
+        self.size = 0
+
+    @property
+    def num_examples(self) -> int:
+        return len(self._lengths)
+
+    @property
+    def bucket_lengths(self) -> list[int]:
+        return [len(self._lengths)]
+
+    def add(self, key: int, data: bytes) -> None:
+        assert key == len(self._lengths)
+        self._file.write(data)
+        self._lengths.append(len(data))
+        self.size += len(data)
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        self._file.seek(0)
+        for row, length in enumerate(self._lengths):
+            yield row, self._file.read(length)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@contextlib.contextmanager
+def _spooled() -> Iterator[None]:
+    """Writing takes the memory of a record, however many there are."""
+    made: list[_Spool] = []
+
+    def spool(*arguments: Any, **named: Any) -> _Spool:
+        made.append(_Spool(*arguments, **named))
+        return made[-1]
+
+    module: Any = shuffle
+    before = module.Shuffler
+    module.Shuffler = spool
+    try:
+        yield
+    finally:
+        module.Shuffler = before
+        for each in made:
+            each.close()
 
 
 @contextlib.contextmanager

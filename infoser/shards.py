@@ -3,6 +3,7 @@
 TFDS and array_record are imported inside the functions, so that importing this module costs nothing.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import re
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 
 import infoser
-from infoser import digests
+from infoser import digests, shard_cache
 from infoser.corpus import Corpus, Frames
 from infoser.errors import InfoserError
+from infoser.shard_cache import Contents
+from infoser.shard_records import FRAMES, Opened, in_memory, read_records, record_files
 
 FORMAT_VERSION = 2  # of what the features and the metadata mean; raise it when a reader of the old would misread the new
 _READABLE = (1, FORMAT_VERSION)  # the first had neither missing transcripts nor frames, and is still written without them
@@ -27,9 +30,7 @@ _CORPUS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+.-]*")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 _FEATURES = ("audio", "text")
-_FRAMES = ("audio_frames", "text_frames")
 _ANNOTATIONS = ("utterance_id", "speaker", "session", "dialogue", "split", "has_text")
-_READ_AT_ONCE = 256  # records: their frames are copied to their place before the next are read
 _DESCRIPTIONS = ("dataset_info.json", "features.json", "metadata.json", "label.labels.txt", digests.DIGESTS)
 
 
@@ -57,13 +58,15 @@ def config_folder(data_dir: Path, name: str, config: str) -> Path:
     return folder if config in ("", PLAIN) else folder / config
 
 
-def read_corpus(data_dir: Path, name: str, config: str = "") -> Corpus:
+def read_corpus(data_dir: Path, name: str, config: str = "", *, cache: bool = False) -> Corpus:
     """Reads the highest version of corpus `name` from `data_dir`, in the row order of its source.
 
     Args:
       data_dir: where prepared corpora lie.
       name: the corpus.
       config: which of the ways in which it was prepared; '' for the only one there is.
+      cache: read its features and frames as memory maps from a cache beside the shards, made if need be (see
+        `shard_cache` for what is checked then); otherwise every digest is checked and all is decoded into memory.
 
     Returns:
       The corpus; its `provenance` is what the shards say of their origin plus `shards_hash` (SHA-256 over the
@@ -73,43 +76,62 @@ def read_corpus(data_dir: Path, name: str, config: str = "") -> Corpus:
       InfoserError: when the data directory or the corpus is missing, or the folder is incomplete, damaged or foreign.
     """
     folder = find_corpus(data_dir, name, config)
-    builder = _open_folder(folder, name)
-    features: Any = builder.info.features
-    damaged = digests.damage(folder)
-    if damaged is not None:
-        raise InfoserError(f"{damaged} of corpus {name!r} is damaged (its SHA-256 is not the one recorded); {_again(folder)}")
+    kept = shard_cache.find(folder) if cache else None
+    stamps = shard_cache.stamps(folder) if cache else {}
+    if kept is None or kept.shards != stamps:
+        builder = _open_folder(folder, name)
+        damaged = digests.damage(folder)
+        if damaged is not None:
+            raise InfoserError(
+                f"{damaged} of corpus {name!r} is damaged (its SHA-256 is not the one recorded); {_again(folder)}"
+            )
+        if kept is not None:
+            kept.believe(stamps)
+        elif cache:
+            kept = shard_cache.make(folder, stamps, functools.partial(_decoded, builder, folder, name))
+        contents = _decoded(builder, folder, name) if kept is None else kept.contents
+    else:
+        contents = kept.contents
+    provenance = contents.metadata | {"shards_hash": digests.fingerprint(folder), "shards_path": str(folder.resolve())}
+    provenance["shards_config"] = PLAIN if folder.parent == Path(data_dir) / name else folder.parent.name
+    return _corpus(name, contents, provenance)
+
+
+def _decoded(builder: Any, folder: Path, name: str, opened: Opened = in_memory) -> Contents:
+    """What whole shards hold; raises InfoserError where their records are not what the descriptions say."""
     try:
-        sequences = {key: _Sequences(features[key], builder.info.metadata["frames"][key]) for key in _FRAMES if key in features}
-        rows = []
-        for row in _records(builder):
-            for key, table in sequences.items():
-                table.add(row.pop(key))
-            rows.append(row)
-        frames: dict[str, Any] = {key: table.frames() for key, table in sequences.items()}
-    except MemoryError:
+        arrays = read_records(builder, opened)
+    except (MemoryError, shard_cache.NotCached):
         raise
     except Exception as error:  # array_record, Riegeli and protobuf each raise types of their own for a bad byte
         reason = str(error).strip().split("\n")[0].split(" (")[0] or type(error).__name__
         raise InfoserError(f"a record file of corpus {name!r} is damaged ({reason}); {_again(folder)}") from error
-    arrays = {key: _decode([row[key] for row in rows], features[key]) for key in features if key not in ("columns", *_FRAMES)}
-    spec = features["columns"] if "columns" in features else {}
-    columns = {key: _decode([row["columns"][key] for row in rows], spec[key]) for key in spec}
-    provenance = dict(builder.info.metadata)
-    if provenance.get("utterance_ids_sha256") != utterance_ids_hash(arrays["utterance_id"]):
+    metadata = dict(builder.info.metadata)
+    if metadata.get("utterance_ids_sha256") != utterance_ids_hash(arrays["utterance_id"]):
         raise InfoserError(
             f"corpus {name!r} in {folder}: its utterances are not the ones that were prepared, or stand in another "
             f"order; {_again(folder)}"
         )
-    provenance |= {"shards_hash": digests.fingerprint(folder), "shards_path": str(folder.resolve())}
-    provenance["shards_config"] = PLAIN if folder.parent == Path(data_dir) / name else folder.parent.name
+    return Contents(metadata, tuple(builder.info.features["label"].names), arrays)
+
+
+def _corpus(name: str, contents: Contents, provenance: dict[str, Any]) -> Corpus:
+    plain = {key: array for key, array in contents.arrays.items() if "/" not in key}
+    columns = {key.removeprefix("columns/"): array for key, array in contents.arrays.items() if key.startswith("columns/")}
+    frames: dict[str, Any] = {}
+    for key in FRAMES:
+        if f"{key}/values" in contents.arrays:
+            count = contents.arrays[f"{key}/count"]
+            frames[key] = Frames(contents.arrays[f"{key}/values"], np.cumsum(count, dtype=np.int64) - count, count)
     return Corpus(
         name=name,
-        label=arrays.pop("label").astype(np.int32),
-        text=arrays.pop("text", None),
-        classes=tuple(features["label"].names),
+        label=plain.pop("label").astype(np.int32),
+        text=plain.pop("text", None),
+        classes=contents.classes,
         columns=columns,
         provenance=provenance,
-        **arrays,
+        checked=contents.checked,
+        **plain,
         **frames,
     )
 
@@ -236,7 +258,7 @@ def _fields(corpus: Corpus) -> dict[str, np.ndarray]:
 
 
 def _frames(corpus: Corpus) -> dict[str, Frames]:
-    named = {key: getattr(corpus, key) for key in _FRAMES}
+    named = {key: getattr(corpus, key) for key in FRAMES}
     return {key: frames for key, frames in named.items() if frames is not None}
 
 
@@ -259,7 +281,7 @@ def _open_folder(folder: Path, name: str) -> Any:
 
     try:
         builder = tfds.builder_from_directory(folder)
-        records = _record_files(builder)
+        records = record_files(builder)
         metadata = builder.info.metadata or {}
         features: Any = builder.info.features
         labels = features["label"].names if "format_version" in metadata else []
@@ -278,51 +300,6 @@ def _open_folder(folder: Path, name: str) -> Any:
         what = f"{missing[0]} is missing" if missing else "it has no record files"
         raise InfoserError(f"corpus {name!r} is incomplete: {what}; {_again(folder)}")
     return builder
-
-
-def _record_files(builder: Any) -> list[Path]:
-    return [Path(path) for split in builder.info.splits.values() for path in split.filepaths]
-
-
-def _records(builder: Any) -> Iterator[dict[str, Any]]:
-    """Every decoded record in row order."""
-    sources = builder.as_data_source()
-    for source in (sources[split] for split in builder.info.splits):
-        for first in range(0, len(source), _READ_AT_ONCE):
-            yield from source.__getitems__(range(first, min(first + _READ_AT_ONCE, len(source))))
-
-
-class _Sequences:
-    """Collects the sequences of one modality in an array of the size that they have together.
-
-    Args:
-      feature: what the shards say of it.
-      total: number of frames.
-    """
-
-    def __init__(self, feature: Any, total: int):
-        self._values = np.empty((total, feature.shape[1]), feature.np_dtype)
-        self._counts: list[int] = []
-        self._filled = 0
-
-    def add(self, sequence: np.ndarray) -> None:
-        self._values[self._filled : self._filled + len(sequence)] = sequence
-        self._filled += len(sequence)
-        self._counts.append(len(sequence))
-
-    def frames(self) -> Frames:
-        if self._filled != len(self._values):
-            raise ValueError(f"{self._filled} frames instead of {len(self._values)}")
-        count = np.array(self._counts, np.int32)
-        return Frames(self._values, np.cumsum(count, dtype=np.int64) - count, count)
-
-
-def _decode(values: list[Any], feature: Any) -> np.ndarray:
-    """One array from the decoded values of one feature in all rows."""
-    dtype = np.dtype(feature.np_dtype)
-    if dtype.kind in "OSU":
-        return np.char.decode(np.array(values, dtype="S"), "utf-8")
-    return np.stack(values) if feature.shape else np.array(values, dtype=dtype)
 
 
 def _again(folder: Path) -> str:

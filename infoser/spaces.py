@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
+from infoser import parallel
 from infoser.config import GENERATORS, numbers
 from infoser.corpus import UNLABELLED, Frames
 from infoser.cross_fitting import combine, cross_fit
 from infoser.fold_view import Features, FoldView, standardisation
-from infoser.frame_table import Chunks, frame_table, tiles
+from infoser.frame_table import CHUNK_VALUES, Chunks, frame_table, tiles
+from infoser.group import Loaded
 from infoser.matrix import Matrix, Unit, as_numbers
 from infoser.metrics.generation import audio_text_information_given_class
 from infoser.stages.align import Align, AlignRun, TileBounds
 from infoser.strata import stratum_bounds
+from infoser.streaming import Stream
+from infoser.trainer import say
+
+#: Test utterances whose audio is scored against every one's text.
+MOST_PAIRED = 2048
+#: Of a stream nothing stays on the devices but what it is conditioned on.
+_NOTHING: Any = Features(None, None)  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)
@@ -25,14 +36,14 @@ class Space:
 
     Attributes:
       host: the features, in host memory.
-      features: the same, on the devices.
+      features: the same, on the devices; or a `Stream` of them.
       views: of every unit, in the matrix' order.
       text_views: the same of the rows with text alone, where some have none.
       alignment: by fold, for each seed the estimate of I(audio; text | class) on the test part; empty without an aligner.
     """
 
     host: Features
-    features: Features
+    features: Features | Stream
     views: list[FoldView]
     text_views: list[FoldView]
     alignment: dict[str, list[float]]
@@ -62,30 +73,60 @@ def _encoder_space(matrix: Matrix) -> Space:
     """Encoder features, and where a variant needs them, text conditions by an aligner trained without labels."""
     corpus, units = matrix.corpus, matrix.units
     host = _features([corpus.audio], None if corpus.text is None else [corpus.text])
-    features = matrix.trainer.mode.replicate(host)
+    features = _placed(matrix, host)
     views, text_views = _views(matrix, [corpus.audio] * len(units), None if corpus.text is None else [corpus.text] * len(units))
     if not any(GENERATORS.get(variant) == "class_text" for variant in matrix.config.variants):
         return Space(host, features, views, text_views, {})
     unlabelled = np.full(len(corpus), UNLABELLED)
     runs = [_align_run(matrix, unit, unlabelled) for unit in units]
     trained = matrix.train("align", _stage(matrix, runs, label_free=True), units, runs, _with_frames(matrix, features))
-    _, text = trained.outputs("outputs")
-    alignment = _alignment(matrix, trained)
+    audio, text = _embedded(matrix, trained)
+    alignment = _alignment(matrix, trained, audio, text)
     condition: Any = np.stack([_standardised(matrix, text[i], unit) for i, unit in enumerate(units)])
-    host = host.replace(condition=condition)  # pyright: ignore[reportAttributeAccessIssue]
-    return Space(host, matrix.trainer.mode.replicate(host), views, text_views, alignment)
+    return Space(host, _with_condition(matrix, features, condition), views, text_views, alignment)
 
 
-def _alignment(matrix: Matrix, trained: Any) -> dict[str, list[float]]:
-    """The estimate of I(audio; text | class) on every unit's test rows with text, by fold; none where there are none."""
-    test = np.stack([matrix.test_rows(unit, "both") for unit in matrix.units])
-    scores = trained.outputs("critic_scores", runs=(trained.group.runs, test))
+def _embedded(matrix: Matrix, trained: Loaded) -> tuple[Any, Any]:
+    """(runs, N, dim) h and t of every row of the corpus by every aligner, a chunk of rows at a time."""
+    corpus, stage, runs = matrix.corpus, trained.group.stage, len(trained.group.names)
+    together = matrix.trainer.mode.together(runs)
+    audio, text = (corpus.audio_frames, corpus.text_frames) if matrix.config.align.frames else (None, None)
+    order: Any = np.arange(len(corpus), dtype=np.int32)
+    if audio is None and text is None:
+        size = CHUNK_VALUES // together // (corpus.audio.shape[1] + (0 if corpus.text is None else corpus.text.shape[1]))
+        size, tiles_held, place = min(max(1, size), len(corpus)), (0, 0), order
+    else:
+        chunks = Chunks.deal(audio, text, together=together)
+        order, size, place = chunks.rows.reshape(-1), chunks.rows.shape[1], chunks.place
+        tiles_held = (chunks.audio_tiles, chunks.text_tiles)
+    if isinstance(trained.group.shared, Stream):
+        size = min(size, trained.group.shared.rows_at_once(stage)) if place is order else size
+    said = trained.outputs_of_rows("embed", np.broadcast_to(order, (runs, len(order))), size, *tiles_held)
+    return jax.tree.map(lambda leaf: leaf[:, place], said)
+
+
+def _alignment(matrix: Matrix, trained: Loaded, audio: np.ndarray, text: np.ndarray) -> dict[str, list[float]]:
+    """The estimate of I(audio; text | class) on every unit's test rows with text, by fold; none where there are none.
+
+    All pairs of rows are scored: of more than MOST_PAIRED test rows, as many are drawn.
+    """
+    tested = []
+    for unit in matrix.units:
+        rows = matrix.tested(unit, "both")
+        if len(rows) > MOST_PAIRED:
+            rows = np.sort(unit.generator("paired").choice(rows, MOST_PAIRED, replace=False))
+            matrix.notes.append(f"I(audio; text | emotion) is estimated on {MOST_PAIRED:,} drawn test utterances of each fold")
+        tested.append(rows)
+    padded = np.zeros((len(tested), max(map(len, tested), default=0) or 1), np.int64)
+    for filled, rows in zip(padded, tested, strict=True):
+        filled[: len(rows)] = rows
+    given = tuple(np.take_along_axis(each, padded[..., None], axis=1) for each in (audio, text))
+    scores = trained.outputs("critic_scores", runs=given)
     estimates: dict[str, list[float]] = {}
-    for unit, own in zip(matrix.units, scores, strict=True):
-        tested = matrix.tested(unit, "both")
-        n = len(tested)
+    for unit, rows, own in zip(matrix.units, tested, scores, strict=True):
+        n = len(rows)
         if n:
-            estimate = audio_text_information_given_class(own[:n, :n], matrix.corpus.label[tested])
+            estimate = audio_text_information_given_class(own[:n, :n], matrix.corpus.label[rows])
             estimates.setdefault(unit.fold.name, []).append(estimate)
     return estimates
 
@@ -93,7 +134,7 @@ def _alignment(matrix: Matrix, trained: Any) -> dict[str, list[float]]:
 def _aligned_space(matrix: Matrix) -> Space:
     """Representations by cross-fitted aligners: a layer of features for each fold and seed."""
     corpus, config, units = matrix.corpus, matrix.config.align, matrix.units
-    plain = matrix.trainer.mode.replicate(_features([corpus.audio], None if corpus.text is None else [corpus.text]))
+    plain = _placed(matrix, _features([corpus.audio], None if corpus.text is None else [corpus.text]))
     parts = config.cross_fits
     fits = [
         cross_fit(
@@ -110,7 +151,7 @@ def _aligned_space(matrix: Matrix) -> Space:
     runs = [_align_run(matrix, unit, label) for unit, fit in zip(units, fits, strict=True) for label in fit.labels]
     members = [unit for unit in units for _ in range(parts)]
     trained = matrix.train("align", _stage(matrix, runs, label_free=False), members, runs, _with_frames(matrix, plain))
-    embedded = [modality for modality in trained.outputs("outputs") if modality is not None]
+    embedded = [modality for modality in _embedded(matrix, trained) if modality is not None]
     combined = [combine(fit, [modality[i * parts : (i + 1) * parts] for modality in embedded]) for i, fit in enumerate(fits)]
     audio = [modalities[0] for modalities in combined]
     text = None if corpus.text is None else [modalities[1] for modalities in combined]
@@ -145,16 +186,52 @@ def _align_run(matrix: Matrix, unit: Unit, label: np.ndarray) -> AlignRun:
     return AlignRun(views[0], as_numbers(numbers(matrix.config.align)), *views[1:])
 
 
-def _with_frames(matrix: Matrix, features: Features) -> Features:
-    """The features, and on the devices the frames that aligners read in their place."""
-    corpus, tables = matrix.corpus, dict[str, Any]()
-    if not matrix.config.align.frames or (corpus.audio_frames is None and corpus.text_frames is None):
+def _placed(matrix: Matrix, host: Features) -> Features | Stream:
+    """Features of the corpus on the devices, if they fit there; else as a stream of tables."""
+    mode, audio, text = matrix.trainer.mode, host.audio, host.text
+    needed = sum(each.nbytes for each in (audio, text) if each is not None)
+    limit = _limit(matrix)
+    if needed <= limit:
+        return mode.replicate(host)
+    say(_streamed_note("features", needed, limit))
+    return Stream(np.asarray(audio)[0], None if text is None else np.asarray(text)[0], None, None, _NOTHING, mode, limit)
+
+
+def _with_condition(matrix: Matrix, features: Features | Stream, condition: Any) -> Features | Stream:
+    """The features, and on the devices what generators are conditioned on."""
+    condition = matrix.trainer.mode.replicate(condition)
+    if isinstance(features, Stream):
+        resident: Any = features.resident.replace(condition=condition)  # pyright: ignore[reportAttributeAccessIssue]
+        return dataclasses.replace(features, resident=resident)
+    return features.replace(condition=condition)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _with_frames(matrix: Matrix, features: Features | Stream) -> Features | Stream:
+    """The features, and the frames that aligners read in their place: on the devices, or streamed too."""
+    corpus, mode = matrix.corpus, matrix.trainer.mode
+    sequences = (corpus.audio_frames, corpus.text_frames)
+    if not matrix.config.align.frames or sequences == (None, None):
         return features
-    for name in ("audio_frames", "text_frames"):
-        tables[name] = frame_table(getattr(corpus, name), corpus.name)
-    tables["chunks"] = Chunks.deal(corpus.audio_frames, corpus.text_frames)
-    replace: Any = features.replace  # pyright: ignore[reportAttributeAccessIssue]
-    return replace(**matrix.trainer.mode.replicate(tables))
+    needed, limit = sum(each.values.nbytes for each in sequences if each is not None), _limit(matrix)
+    if needed <= limit and not isinstance(features, Stream):
+        tables: Any = [frame_table(each, corpus.name) for each in sequences]
+        replace: Any = features.replace  # pyright: ignore[reportAttributeAccessIssue]
+        return replace(audio_frames=mode.replicate(tables[0]), text_frames=mode.replicate(tables[1]))
+    say(_streamed_note("frames", needed, limit))
+    return Stream(corpus.audio, corpus.text, *sequences, _NOTHING, mode, limit)
+
+
+def _limit(matrix: Matrix) -> int:
+    """Bytes of features that may stay on a device."""
+    given = matrix.config.resident_gib
+    return int(given * 2**30) if given else parallel.default_budget()
+
+
+def _streamed_note(what: str, needed: int, limit: int) -> str:
+    return (
+        f"the {what} take {needed / 2**30:,.2f} GiB and --resident-gib is {limit / 2**30:,.2f}: they are streamed, in the "
+        "same batches"
+    )
 
 
 def tile_bounds(runs: Sequence[AlignRun], frames: Frames | None, batch_size: int) -> TileBounds | None:
@@ -193,7 +270,11 @@ def _features(
     audio: Sequence[np.ndarray], text: Sequence[np.ndarray] | None, condition: Sequence[np.ndarray] | None = None
 ) -> Features:
     def stack(arrays: Sequence[np.ndarray] | None) -> Any:
-        return None if arrays is None else np.stack(arrays).astype(np.float32)
+        if arrays is None:
+            return None
+        if len(arrays) == 1:  # without a copy: it may be a memory map, larger than memory
+            return arrays[0].astype(np.float32, copy=False)[None]
+        return np.stack(arrays).astype(np.float32, copy=False)
 
     return Features(stack(audio), stack(text), stack(condition))
 

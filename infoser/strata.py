@@ -53,7 +53,7 @@ def draw_within_strata(key: jax.Array, count: Int[Array, "*batch"], stratum: Int
     strata = int(np.max(stratum)) + 1
     whole, rest = jnp.divmod(count, strata)
     inside = jax.random.randint(key, stratum.shape, 0, count)
-    return stratum * whole + (stratum * rest + inside) // strata
+    return jnp.asarray(stratum * whole + (stratum * rest + inside) // strata)
 
 
 def stratum_bounds(sizes: Int[np.ndarray, " rows"], batch_size: int) -> Int[np.ndarray, " batch"]:

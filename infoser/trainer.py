@@ -6,21 +6,22 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from infoser import parallel
+from infoser import exchange, hosts, parallel
 from infoser.checkpoints import Checkpoints
 from infoser.errors import InfoserError, can_be_written
+from infoser.group import Group, Loaded
 from infoser.progress import Progress
 from infoser.run_folder import write as write_atomically
 
+_MEETING_S = 60.0
 _REMEDY = "lower this stage's learning rate or the terms' weights, in a run folder of its own"
 
 
@@ -31,66 +32,11 @@ class Stopped(InfoserError):
       status: the exit status that the signal calls for.
     """
 
+    agreed = True
+
     def __init__(self, message: str, status: int):
         super().__init__(message)
         self.status = status
-
-
-@dataclass(frozen=True)
-class RunName:
-    """What tells one run from the others of its group."""
-
-    fold: str
-    seed: int
-    variant: str = ""
-
-    def __str__(self) -> str:
-        return "/".join(part for part in (self.fold, f"seed{self.seed}", self.variant) if part)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs of one structure, which train as one program.
-
-    Attributes:
-      name: the group's folder below the run folder; also shown.
-      stage: the structure.
-      names: the runs, in the order of axis 0 of `runs`.
-      shared: arrays common to all runs, on the devices already.
-      runs: this group's run arrays, stacked on axis 0, on the host.
-      trained_on, tested_on: for each fold, the sorted hashes of the ids of the utterances it trains on, and is tested on.
-    """
-
-    name: str
-    stage: Any
-    names: Sequence[RunName]
-    shared: Any
-    runs: Any
-    trained_on: Mapping[str, np.ndarray] = field(default_factory=dict)
-    tested_on: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained group: its states and its inputs, spread over the devices, ready for `outputs`."""
-
-    mode: parallel.RunsMode
-    group: Group
-    state: Any
-    runs: Any
-    keys: jax.Array
-
-    def outputs(self, function: str, *static: int, runs: Any = None) -> Any:
-        """`stage.<function>` for every run, as host arrays with the runs on axis 0.
-
-        Args:
-          function: a method that takes state, shared arrays, run arrays, key, and the `static` sizes.
-          runs: other run arrays than those trained on, stacked on axis 0.
-        """
-        group = self.group
-        inputs = self.runs if runs is None else self.mode.spread(runs)
-        arguments = (self.state, group.shared, inputs, self.keys, *static)
-        return self.mode.gather(self.mode.outputs(group.stage, function, *arguments), len(group.names))
 
 
 class Trainer:
@@ -122,86 +68,93 @@ class Trainer:
         self._restore_only = restore_only
         self._plan = plan
 
-    def train(self, group: Group) -> Trained:
-        """Trains what is left of this group's steps.
+    def train(self, group: Group) -> Loaded:
+        """Trains what is left of this group's steps; a group that does not fit in memory trains in halves, or less.
 
         Raises:
-          InfoserError: if a loss term is not finite, or a checkpoint is damaged or missing.
+          InfoserError: if a loss term is not finite, a checkpoint is damaged or missing, or not even one run fits.
           Stopped: after a signal.
         """
+        parts = 1
+        while True:
+            try:
+                with memory_watched():
+                    return self._train(group, parts)
+            except _OutOfMemoryError as error:
+                if parts >= len(group.names):
+                    raise InfoserError(
+                        f"{group.name}: not even one run fits in memory; lower this stage's batch size and width, or "
+                        "--resident-gib and --max-group-gib"
+                    ) from error
+                if not hosts.meet(f"memory/{group.name}/{parts}", _MEETING_S):
+                    raise InfoserError(
+                        f"{group.name}: the memory of this host does not suffice, that of others does; lower --max-group-gib, "
+                        "--resident-gib, or this stage's batch size and width"
+                    ) from error
+                parts = min(2 * parts, len(group.names))
+                say(
+                    f"{group.name}: {len(group.names)} runs do not fit in memory together; going on in {parts} parts, one "
+                    "after the other"
+                )
+
+    def _train(self, group: Group, parts: int) -> Loaded:
         stage, folder = group.stage, self._run_dir / group.name
-        mode = self.mode
         checkpoints = Checkpoints(folder)
-        runs = mode.spread(group.runs)
-        keys = mode.spread(parallel.run_keys([n.seed for n in group.names], [n.fold for n in group.names]))
-        with fits_in_memory(group):
-            state = mode.init_runs(mode.stage(stage), group.shared, runs, keys)
-        restored = checkpoints.restore(self._gathered(group, state))
+        loaded = Loaded(self.mode, group, parts)
+        loaded.start()
+        restored = exchange.from_primary(checkpoints.restore, loaded.state())
         done = 0
         if restored is not None:
             _check_utterances(folder, group, restored.trained_on)
-            done, state = restored.step, mode.spread(restored.state)
+            done = restored.step
+            loaded.load(restored.state)
         if self._restore_only and done < stage.steps:
             raise InfoserError(
                 f"{folder} has {done} of {stage.steps} training steps; run the training command again to finish it"
             )
         if done < stage.steps:
-            state = self._loop(group, checkpoints, state, runs, keys, done)
-        return Trained(mode, group, state, runs, keys)
+            self._loop(loaded, checkpoints, done)
+        return loaded
 
-    def _loop(self, group: Group, checkpoints: Checkpoints, state: Any, runs: Any, keys: Any, done: int) -> Any:
-        stage = group.stage
-        trained_stage = self.mode.stage(stage)
+    def _loop(self, loaded: Loaded, checkpoints: Checkpoints, done: int) -> None:
+        group, stage = loaded.group, loaded.group.stage
         if self._plan:
-            print(self._plan, file=sys.stderr, flush=True)
+            say(self._plan)
             self._plan = ""
-        length = -(-stage.steps // -(-stage.steps // self._chunk_steps))  # equal chunks of at most chunk_steps
+        length = loaded.begin(done, self._chunk_steps)
         metrics = Metrics(self._run_dir / group.name / "metrics.jsonl", group, done)
         saved_at = time.monotonic()
         what = f"{group.name} × {len(group.names)} runs"
         with signals_held() as received, Progress(what, stage.steps, unit="steps", done=done) as progress:
             while done < stage.steps:
-                with fits_in_memory(group):
-                    state, means, first_bad = self.mode.train_chunk(
-                        trained_stage, length, state, group.shared, runs, keys, done
-                    )
-                    means, first_bad = self.mode.gather((means, first_bad), len(group.names))
+                means, first_bad = loaded.train(length, done)
                 _refuse_not_finite(group, first_bad)
                 done = min(done + length, stage.steps)
                 metrics.write(done, means)
                 progress.update(done)
-                due = time.monotonic() - saved_at >= self._checkpoint_every_s
-                if done == stage.steps or received or due:
-                    self._refuse_broken_state(group, state, done)
-                    checkpoints.save(done, self._gathered(group, state), group.trained_on)
+                # Hosts do the same at the same step, whatever their clocks say and whichever was told to stop.
+                stop, due = exchange.agree(max(received, default=0), time.monotonic() - saved_at >= self._checkpoint_every_s)
+                if done == stage.steps or stop or due:
+                    state = loaded.state()
+                    _refuse_broken_state(group, state, done)
+                    if hosts.primary():
+                        checkpoints.save(done, state, group.trained_on)
                     saved_at = time.monotonic()
-                if received and done < stage.steps:
-                    name = signal.Signals(received[0]).name
+                if stop and done < stage.steps:
                     raise Stopped(
-                        f"stopped by {name} in {group.name} after step {done} of {stage.steps}, which is saved; "
-                        "run the same command again to go on",
-                        128 + received[0],
+                        f"stopped by {signal.Signals(stop).name} in {group.name} after step {done} of {stage.steps}, which is "
+                        "saved; run the same command again to go on",
+                        128 + stop,
                     )
-        if received:
+            (stop,) = exchange.agree(max(received, default=0))
+        loaded.end()
+        if stop or received:
+            stop = stop or received[0]
             raise Stopped(
-                f"stopped by {signal.Signals(received[0]).name} after {group.name} was finished and saved; "
+                f"stopped by {signal.Signals(stop).name} after {group.name} was finished and saved; "
                 "run the same command again to go on",
-                128 + received[0],
+                128 + stop,
             )
-        return state
-
-    def _refuse_broken_state(self, group: Group, state: Any, step: int) -> None:
-        """Refuses to save parameters that are not finite: the last update may break what no later loss would show."""
-        broken = np.zeros(len(group.names), bool)
-        for leaf in jax.tree.leaves(self._gathered(group, state)):
-            if np.issubdtype(leaf.dtype, np.floating):
-                broken |= ~np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1)
-        if broken.any():
-            name = group.names[int(np.argmax(broken))]
-            raise InfoserError(f"{group.name}, run {name}: parameters are not finite after step {step}; {_REMEDY}")
-
-    def _gathered(self, group: Group, state: Any) -> Any:
-        return self.mode.gather(state, len(group.names))
 
 
 class Metrics:
@@ -213,6 +166,8 @@ class Metrics:
 
     def __init__(self, path: Path, group: Group, done: int):
         self._path, self._group = path, group
+        if not hosts.primary():
+            return
         with can_be_written(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._keep_until(done)
@@ -234,7 +189,9 @@ class Metrics:
         write_atomically(path, "".join(kept))
 
     def write(self, step: int, means: Mapping[str, np.ndarray]) -> None:
-        """Appends one line for each run."""
+        """Appends one line for each run, on the primary host."""
+        if not hosts.primary():
+            return
         lines = []
         for number, name in enumerate(self._group.names):
             terms = {term: float(means[term][number]) for term in self._group.stage.terms}
@@ -272,18 +229,38 @@ def _refuse_not_finite(group: Group, first_bad: Mapping[str, np.ndarray]) -> Non
     )
 
 
+class _OutOfMemoryError(Exception):
+    """The devices' memory, or the host's, is exhausted."""
+
+
 @contextmanager
-def fits_in_memory(group: Group) -> Iterator[None]:
-    """Turns an exhausted memory, the devices' or the host's, into a message that says what to do."""
+def memory_watched() -> Iterator[None]:
+    """Tells exhausted memory, the devices' or the host's, from other errors."""
     try:
         yield
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+    except MemoryError as error:
+        raise _OutOfMemoryError from error
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise InfoserError(
-            f"{group.name}: {len(group.names)} runs do not fit in memory together; train them in parts, with fewer --folds, "
-            "--seeds or --variants in run folders of their own, or lower this stage's batch size and width"
-        ) from error
+        raise _OutOfMemoryError from error
+
+
+def _refuse_broken_state(group: Group, state: Any, step: int) -> None:
+    """Refuses to save parameters that are not finite: the last update may break what no later loss would show."""
+    broken = np.zeros(len(group.names), bool)
+    for leaf in jax.tree.leaves(state):
+        if np.issubdtype(leaf.dtype, np.floating):
+            broken |= ~np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1)
+    if broken.any():
+        name = group.names[int(np.argmax(broken))]
+        raise InfoserError(f"{group.name}, run {name}: parameters are not finite after step {step}; {_REMEDY}")
+
+
+def say(message: str) -> None:
+    """A line to the user, beside the results; of several hosts one speaks."""
+    if hosts.primary():
+        print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -19,6 +19,8 @@ import infoser
 jax.config.update("jax_num_cpu_devices", 8)
 # Compiling is nearly all that such small tests cost. Tests of what training gives to the last bit optimise; see below.
 jax.config.update("jax_disable_most_optimizations", True)
+# No test reads what an earlier run compiled, or leaves anything in the user's cache; tests/commands has a cache of its own.
+jax.config.update("jax_enable_compilation_cache", False)
 
 # Shapes and types in signatures are checked while tests run. Left out are
 # - config: the parser's sentinel for a missing value stands in for a str;

@@ -103,7 +103,7 @@ def test_statistics_are_those_of_all_frames_of_the_rows():
 @pytest.mark.parametrize("limit", [10, 200, 10**6])
 @pytest.mark.parametrize("modalities", ["audio", "text", "both"])
 def test_chunks_hold_every_row_once_and_fit(monkeypatch, limit, modalities):
-    monkeypatch.setattr(module, "_CHUNK_VALUES", limit)
+    monkeypatch.setattr(module, "CHUNK_VALUES", limit)
     rng = np.random.default_rng(0)
     audio = sequences(rng.integers(1, 60, 53)) if modalities != "text" else None
     text = sequences(rng.integers(0, 9, 53), seed=1) if modalities != "audio" else None

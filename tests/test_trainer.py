@@ -13,7 +13,8 @@ import pytest
 from infoser import parallel
 from infoser.checkpoints import Checkpoints
 from infoser.errors import InfoserError
-from infoser.trainer import Group, RunName, Stopped, Trainer, signals_held
+from infoser.group import Group, RunName
+from infoser.trainer import Stopped, Trainer, signals_held
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
@@ -48,7 +49,7 @@ def trainer(folder: Path, **changes) -> Trainer:
 
 
 def final(trained):
-    return MODE.gather(trained.state, len(NAMES))
+    return trained.state()
 
 
 def lines(folder: Path) -> list[dict]:
@@ -238,9 +239,20 @@ def test_scoring_on_training_utterances_is_refused(group, tmp_path, overlap):
         trainer(tmp_path, restore_only=True).train(group(tested_on=TESTED_ON | {"fold 2": np.sort(tested)}))
 
 
-def test_exhausted_memory_says_what_to_do(group, tmp_path, in_chunk):
-    in_chunk(1, stop(MemoryError))
-    with pytest.raises(InfoserError, match="space/quadratic: 3 runs do not fit in memory together"):
+@pytest.mark.parametrize("error", [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")])
+def test_a_group_that_does_not_fit_trains_in_parts(group, tmp_path, in_chunk, undisturbed, capfd, same, error):
+    in_chunk(2, stop(error))  # one chunk is trained and saved before it
+    trained = trainer(tmp_path / "parts").train(group())
+    assert "3 runs do not fit in memory together; going on in 2 parts" in capfd.readouterr().err
+    assert same(trained.state(), undisturbed[0]) and lines(tmp_path / "parts") == undisturbed[1]
+    np.testing.assert_array_equal(trained.outputs("outputs", 1), trained.state()["weights"])
+    np.testing.assert_array_equal(trained.outputs("outputs", 1, only=[2, 0]), trained.state()["weights"][[2, 0]])
+    assert same(trainer(tmp_path / "parts", restore_only=True).train(group()).state(), undisturbed[0])
+
+
+def test_a_run_that_does_not_fit_alone_is_refused(group, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel.RunsMode, "train_chunk", lambda *_: stop(MemoryError)())
+    with pytest.raises(InfoserError, match="space/quadratic: not even one run fits in memory"):
         trainer(tmp_path).train(group())
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import logsumexp
 
 
 def class_information_lower_bound(log_probability: Float[np.ndarray, "rows classes"], label: Int[np.ndarray, " rows"]) -> float:
@@ -38,6 +37,8 @@ def audio_text_information_given_class(scores: Float[np.ndarray, "rows rows"], l
       scores: f of the audio of row i and the text of row j; the diagonal holds the joint pairs.
       label: class of each row; a class of one row has nothing to be told from and is left out.
     """
+    from scipy.special import logsumexp  # SciPy takes 0.3 s to import, which the first step need not wait for
+
     bounds = []
     for one in np.unique(label):
         own = np.asarray(scores, np.float64)[np.ix_(label == one, label == one)]

@@ -16,7 +16,6 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Num
-from scipy.special import expit, logit
 
 MIN_SPEAKERS = 5
 _NO_SPREAD = 1e-9  # of a standard error; one utterance in a million makes more than this
@@ -96,6 +95,8 @@ def _bootstrap_t(
     seed: int,
     log_odds: bool,
 ) -> tuple[float, float] | None:
+    from scipy.special import expit, logit  # SciPy takes 0.3 s to import, which the first step need not wait for
+
     classes, speakers = total.any(axis=0), total.any(axis=1)
     correct, total = correct[speakers][:, classes], total[speakers][:, classes].astype(np.float64)
     n_speakers = len(total)

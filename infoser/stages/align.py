@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from infoser.batch_axis import SINGLE, BatchAxis
 from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_rows
+from infoser.frame_table import TILE
 from infoser.losses import cross_modal, mutual_information
 from infoser.models import apply
 from infoser.models.aligner import Aligned, Aligner
@@ -111,6 +112,13 @@ class Align:
         tiles = [largest_share(each, self.axis.size) if each else 0 for each in bounds]
         return self._read(shared, view, self.axis.local(rows), *tiles)
 
+    def _draw_labelled(self, key: jax.Array, view: FoldView, salt: int) -> tuple[Any, Any]:
+        own_key = jax.random.fold_in(key, salt) if salt else key
+        return draw_class_balanced(own_key, view, self.batch_size, by_length=self._by_length)
+
+    def _draw_pairs(self, key: jax.Array, view: FoldView) -> Int[Array, " batch"]:
+        return draw_rows(key, view, self.batch_size, by_length=self._by_length)
+
     def init(self, shared: Features, run: AlignRun, key: jax.Array) -> AlignState:
         """Fresh parameters; aligners with the same key start from the same ones."""
         read = self._read(shared, run.view, jnp.zeros(1, jnp.int32), 1, 1)  # shapes count here, not how many frames there are
@@ -122,15 +130,14 @@ class Align:
     ) -> tuple[Any, dict[str, Float[Array, ""]]]:
         """Gradients of the weighted sum of the terms on a fresh batch, and the terms, over the whole batch."""
         pair_key, label_key, dropout_key = jax.random.split(key, 3)
-        numbers, by_length = run.numbers, self._by_length
+        numbers = run.numbers
 
         def align(params: Any, read: Any, salt: int) -> Aligned:
             rngs = {"dropout": jax.random.fold_in(dropout_key, salt)}
             return apply(self._model, params, *read, numbers["dropout"], train=True, rngs=rngs)
 
         def class_losses(params: Any, view: FoldView, salt: int, *, audio_only: bool = False) -> list[Float[Array, ""]]:
-            own_key = jax.random.fold_in(label_key, salt) if salt else label_key
-            rows, labels = draw_class_balanced(own_key, view, self.batch_size, by_length=by_length)
+            rows, labels = self._draw_labelled(label_key, view, salt)
             audio, text = self._batch(shared, view, rows, "labelled")
             label = self.axis.local(labels)
             logits = align(params, (audio, None if audio_only else text), salt).logits
@@ -147,7 +154,7 @@ class Align:
             if self.has_text:
                 # Representations and scores of the whole batch: every device's utterances are negatives of all others'.
                 view = run.view if run.text_view is None else run.text_view
-                rows = draw_rows(pair_key, view, self.batch_size, by_length=by_length)
+                rows = self._draw_pairs(pair_key, view)
                 pairs = align(params, self._batch(shared, view, rows, "pairs"), 1)
                 assert pairs.text is not None and pairs.scores is not None
                 contrastive = cross_modal.symmetric_contrastive(pairs.audio, pairs.text, numbers["temperature"])
@@ -166,30 +173,61 @@ class Align:
         gradients, terms = self.gradients(state, shared, run, key)
         return AlignState(*adamw_step(gradients, state.params, state.optimizer, run.numbers, progress)), terms
 
-    def outputs(
-        self, state: AlignState, shared: Features, run: AlignRun, key: jax.Array
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Which of the features it reads."""
+        audio, text = ("audio_frames" if self.audio_bounds else "audio"), ("text_frames" if self.text_bounds else "text")
+        return (audio, text) if self.has_text else (audio,)
+
+    def frames_read(self) -> tuple[int, int]:
+        """The most frames of audio and of text that a step reads on one device."""
+
+        def of(bounds: TileBounds | None) -> int:
+            if bounds is None:
+                return 0
+            labelled, pairs = (largest_share(each, self.axis.size) for each in (bounds.labelled, bounds.pairs))
+            return TILE * ((not self.label_free) * (1 + self.has_text) * labelled + self.has_text * pairs)
+
+        return of(self.audio_bounds), of(self.text_bounds)
+
+    def draws_from(self, run: AlignRun) -> Any:
+        """As much of a run as `rows_read` needs."""
+        return run.view, run.text_view
+
+    def rows_read(self, drawn_from: Any, key: jax.Array) -> Int[Array, "draws batch"]:
+        """The rows whose features a step with this key reads."""
+        pair_key, label_key, _ = jax.random.split(key, 3)
+        view, text_view = drawn_from
+        rows = []
+        if not self.label_free:
+            rows.append(self._draw_labelled(label_key, view, 0)[0])
+            if text_view is not None:
+                rows.append(self._draw_labelled(label_key, text_view, 2)[0])
+        if self.has_text:
+            rows.append(self._draw_pairs(pair_key, view if text_view is None else text_view))
+        return jnp.stack(rows)
+
+    def embed(
+        self,
+        state: AlignState,
+        shared: Features,
+        run: tuple[AlignRun, Int[Array, " rows"]],
+        key: jax.Array,
+        audio_tiles: int,
+        text_tiles: int,
     ) -> tuple[Float[Array, "rows dim"], Float[Array, "rows dim"] | None]:
-        """h and t of every row of the corpus; the caller decides which rows this aligner may embed."""
-        chunks = shared.chunks
-        if chunks is None:
-            aligned = apply(self._model, state.params, *self._read(shared, run.view, jnp.arange(shared.audio.shape[1])))
-            return aligned.audio, aligned.text
-
-        def embed(rows: Int[Array, " size"]) -> tuple[Any, Any]:
-            read = self._read(shared, run.view, rows, chunks.audio_tiles, chunks.text_tiles)
-            aligned = apply(self._model, state.params, *read)
-            return aligned.audio, aligned.text
-
-        embedded = jax.lax.map(embed, chunks.rows)
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1])[chunks.place], embedded)
+        """h and t of rows whose frames fit into so many tiles; the caller decides which rows this aligner may embed."""
+        align, rows = run
+        aligned = apply(self._model, state.params, *self._read(shared, align.view, rows, audio_tiles, text_tiles))
+        return aligned.audio, aligned.text
 
     def critic_scores(
-        self, state: AlignState, shared: Features, run: tuple[AlignRun, Int[Array, " batch"]], key: jax.Array
+        self,
+        state: AlignState,
+        shared: Features,
+        representations: tuple[Float[Array, "batch dim"], Float[Array, "batch dim"]],
+        key: jax.Array,
     ) -> Float[Array, "batch batch"]:
-        """f(h, t) between all pairs of the given rows."""
-        align, rows = run
-        if self._by_length:
-            audio, text = self.outputs(state, shared, align, key)
-            assert text is not None
-            return audio[rows] @ state.params["params"]["critic"]["kernel"] @ text[rows].T / self.representation_dim
-        return apply(self._model, state.params, *self._read(shared, align.view, rows)).scores
+        """f(h, t) between all pairs of the given representations."""
+        audio, text = representations
+        return audio @ state.params["params"]["critic"]["kernel"] @ text.T / self.representation_dim

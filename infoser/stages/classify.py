@@ -42,7 +42,6 @@ class ClassifyRun:
     Attributes:
       view: the fold's training rows.
       generated: the pool that generated rows are drawn from.
-      test_rows: rows to predict; padded.
       numbers: learning_rate, weight_decay, dropout, input_dropout, label_smoothing, ema_decay; real_weight and
         generated_weight, the shares of real and generated rows in the loss; by_prior (0: class-balanced batches, 1:
         by prior), focal_gamma and logit_adjustment (0 for none), by which imbalance controls differ.
@@ -50,7 +49,6 @@ class ClassifyRun:
 
     view: FoldView
     generated: GeneratedRows
-    test_rows: Int[Array, " test"]
     numbers: dict[str, Float[Array, ""]]
 
 
@@ -94,9 +92,26 @@ class Classify:
 
     def read(self, shared: Features, view: FoldView, rows: Int[Array, " batch"]) -> Float[Array, "batch dim"]:
         """The features of `rows` that this head reads, standardised."""
-        parts = {"audio": shared.read_audio(view, rows), "text": shared.read_text(view, rows)}
-        chosen = MODALITIES[:2] if self.modality == "both" else (self.modality,)
-        return jnp.concatenate([parts[part] for part in chosen], axis=-1)
+        parts = {name: getattr(shared, f"read_{name}")(view, rows) for name in self.reads}
+        return jnp.concatenate([parts[part] for part in self.reads], axis=-1)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Which of the features it reads."""
+        return MODALITIES[:2] if self.modality == "both" else (self.modality,)
+
+    def frames_read(self) -> tuple[int, int]:
+        """It reads no frames."""
+        return 0, 0
+
+    def draws_from(self, run: ClassifyRun) -> Any:
+        """As much of a run as `rows_read` needs."""
+        return run.view, run.numbers["by_prior"]
+
+    def rows_read(self, drawn_from: Any, key: jax.Array) -> Int[Array, "draws batch"]:
+        """The rows whose features a step with this key reads."""
+        view, by_prior = drawn_from
+        return draw_class_balanced(jax.random.split(key, 3)[0], view, self.batch_size, by_prior)[0][None]
 
     def init(self, shared: Features, run: ClassifyRun, key: jax.Array) -> ClassifyState:
         """Fresh parameters: the same for all variants of a fold and seed."""
@@ -143,9 +158,12 @@ class Classify:
         average = moving_average(params, state.average, run.numbers["ema_decay"], progress * self.steps)
         return ClassifyState(params, average, optimizer), terms
 
-    def outputs(self, state: ClassifyState, shared: Features, run: ClassifyRun, key: jax.Array) -> Float[Array, "test classes"]:
-        """ln p(c | features) of the run's test rows."""
-        return self.log_probabilities_of(state, shared, self.read(shared, run.view, run.test_rows), key)
+    def outputs(
+        self, state: ClassifyState, shared: Features, run: tuple[ClassifyRun, Int[Array, " rows"]], key: jax.Array
+    ) -> Float[Array, "rows classes"]:
+        """ln p(c | features) of the given rows."""
+        own, rows = run
+        return self.log_probabilities_of(state, shared, self.read(shared, own.view, rows), key)
 
     def log_probabilities_of(
         self, state: ClassifyState, shared: Features, features: Float[Array, "batch dim"], key: jax.Array

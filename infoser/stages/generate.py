@@ -143,6 +143,25 @@ class Generate:
         arguments = (features, condition.label, condition.text, run.numbers["dropout"])
         return apply(self._discriminator, params, *arguments, train=True, rngs={"dropout": key})
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Which of the features it reads."""
+        return ("audio", "text") if self.paired else ("audio",)
+
+    def frames_read(self) -> tuple[int, int]:
+        """It reads no frames."""
+        return 0, 0
+
+    def draws_from(self, run: GenerateRun) -> FoldView:
+        """As much of a run as `rows_read` needs."""
+        return run.view
+
+    def rows_read(self, drawn_from: FoldView, key: jax.Array) -> Int[Array, "draws batch"]:
+        """The rows whose features a step with this key reads: the real ones that D sees; conditions are at hand."""
+        discriminator_key, _ = jax.random.split(key)
+        real_key = jax.random.split(discriminator_key, 6)[0]
+        return draw_class_balanced(real_key, drawn_from, self.batch_size)[0][None]
+
     def init(self, shared: Features, run: GenerateRun, key: jax.Array) -> GenerateState:
         """Fresh parameters of G, Q and D."""
         keys = jax.random.split(key, 5)

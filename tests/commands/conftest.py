@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 COMPILING: dict[str, Any] = {
     "jax_compilation_cache_dir": tempfile.mkdtemp(prefix="infoser-compiled-"),
     "jax_disable_most_optimizations": True,
+    "jax_enable_compilation_cache": True,
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
 }

@@ -13,8 +13,9 @@ import pytest
 from infoser import experiment, parallel
 from infoser.corpus import Corpus, Frames
 from infoser.frame_table import TILE
+from infoser.group import Group
 from infoser.shard_writer import write_corpus
-from infoser.trainer import Group, Trainer
+from infoser.trainer import Trainer
 
 PER_SESSION, CLASSES = 80, ("calm", "angry", "sad")
 NUMBER = np.tile(np.arange(PER_SESSION), 3)

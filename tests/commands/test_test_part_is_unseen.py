@@ -13,7 +13,8 @@ import pytest
 from infoser import cross_fitting, experiment, links
 from infoser.corpus import Corpus
 from infoser.demo import sample
-from infoser.trainer import Group, Trainer
+from infoser.group import Group
+from infoser.trainer import Trainer
 
 HELD_OUT, OTHER = "session2", "session4"
 GROUPS = ("align", "generate/class_text", "classify/audio", "classify/text", "classify/both")

@@ -35,7 +35,6 @@ def run(corpus, *, view=None, generated=None, **numbers):
     return ClassifyRun(
         view=corpus.view() if view is None else view,
         generated=made() if generated is None else generated,
-        test_rows=corpus.outside.astype(np.int32),
         numbers={name: np.float32(value) for name, value in (NUMBERS | numbers).items()},
     )
 
@@ -70,21 +69,21 @@ def test_an_easy_corpus_is_learned(corpus, train):
     state, terms = train(STAGE, shared, one, 60)
     for name in STAGE.terms:
         assert terms[name][-5:].mean() < 0.5 * terms[name][:5].mean()
-    log_probability = np.asarray(jax.jit(STAGE.outputs)(state, shared, one, jax.random.key(0)))
+    log_probability = np.asarray(jax.jit(STAGE.outputs)(state, shared, (one, corpus.outside), jax.random.key(0)))
     assert log_probability.shape == (len(corpus.outside), 3)
     np.testing.assert_allclose(np.exp(log_probability).sum(axis=1), 1, rtol=1e-5)
     label = corpus.label[corpus.outside]
     assert (log_probability.argmax(axis=1) == label)[label >= 0].all()
 
 
-def test_outputs_come_from_the_average_and_the_test_rows(corpus, train, same):
+def test_outputs_come_from_the_average_and_the_asked_rows(corpus, train, same):
     shared, one = corpus.features(), run(corpus)
     state, _ = train(STAGE, shared, one, STEPS)
-    outputs = jax.jit(STAGE.outputs)
-    first = outputs(state, shared, one, jax.random.key(0))
-    assert same(first, outputs(state.replace(params=jax.tree.map(lambda leaf: leaf + 1, state.params)), shared, one, 0))
-    assert not same(first, outputs(state.replace(average=state.params), shared, one, 0))
-    reversed_rows = one.replace(test_rows=one.test_rows[::-1])
+    outputs, asked = jax.jit(STAGE.outputs), (one, corpus.outside)
+    first = outputs(state, shared, asked, jax.random.key(0))
+    assert same(first, outputs(state.replace(params=jax.tree.map(lambda leaf: leaf + 1, state.params)), shared, asked, 0))
+    assert not same(first, outputs(state.replace(average=state.params), shared, asked, 0))
+    reversed_rows = (one, corpus.outside[::-1])
     np.testing.assert_allclose(outputs(state, shared, reversed_rows, 0), first[::-1], rtol=1e-5, atol=1e-6)
 
 

@@ -1,0 +1,75 @@
+"""Compiled programs kept between processes, so that the second start of the same experiment need not compile again.
+
+JAX keeps them: the key of a program is a hash of the program itself, of the compiler's version and options and of the devices,
+so a program that is found is the one that would have been compiled, and results are the same to the last bit. What is set
+here is where they are and how much of the disk they take. JAX's own settings come first: JAX_COMPILATION_CACHE_DIR names
+another folder, JAX_ENABLE_COMPILATION_CACHE=0 does without.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+
+#: What the programs may take, in bytes; the ones that were used least recently go first.
+LARGEST = 2**30
+#: Programs that compile faster than this, in seconds, are not kept: reading them costs as much.
+_QUICK_S = 0.05
+_SUFFIX = "-cache"  # of JAX's files
+
+_refused: set[Path] = set()  # folders of which it was said that they can't be used
+
+
+def keep_compiled() -> Path | None:
+    """Keeps compiled programs in the user's cache folder, from the next program on that this process compiles.
+
+    Returns:
+      The folder; None where nothing is changed: JAX was told of another, or to keep nothing, or the folder can't be written,
+      which is said once.
+    """
+    config: Any = jax.config  # its options are attributes that type checkers can't see
+    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
+        return None
+    folder = user_folder() / "infoser" / "compiled"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # who can write there can have this user run any program
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        _trim(folder)
+    except OSError as error:
+        if folder not in _refused:
+            _refused.add(folder)
+            print(f"compiled programs are not kept: {folder}: {error.strerror or error}", file=sys.stderr, flush=True)
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _QUICK_S)
+    return folder
+
+
+def user_folder() -> Path:
+    """The folder of this user's caches, by the rule of the XDG base directories."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(named) if os.path.isabs(named) else Path(os.path.expanduser("~"), ".cache")
+
+
+def _trim(folder: Path) -> None:
+    """Deletes the programs that were used least recently, until the rest fits; JAX's own bound needs another package."""
+    found = []
+    for path in folder.glob(f"*{_SUFFIX}"):
+        try:
+            stat = path.stat()
+        except FileNotFoundError:  # another process was quicker
+            continue
+        found.append((max(stat.st_atime_ns, stat.st_mtime_ns), stat.st_size, path))
+    size = sum(each for _, each, _ in found)
+    for _, each, path in sorted(found):
+        if size <= LARGEST:
+            return
+        path.unlink(missing_ok=True)
+        size -= each

@@ -1,0 +1,309 @@
+"""A prepared corpus as memory-mapped arrays beside its shards, so that later starts need not decode it again.
+
+The cache of a version folder is its neighbour `.cache-HASH`, named after the hash of the shards: one .npy for each array,
+`corpus.json`, `stamps.json` and the list of digests. It is made from shards whose digests were checked, of features that
+are finite. What is checked on later loads:
+
+- every file of the version folder, and every array of the cache, still has the size and the times of modification and of
+  change (as the file system counts them) that it had when it was checked: then it is believed without being read;
+- where that is not so (a copy to another disk, a touch, a flipped bit), its SHA-256 is: of shards, an error names what is
+  damaged; a damaged cache is said to be, and made again;
+- `corpus.json` and `stamps.json` always by their digests, shapes and types always against `corpus.json`.
+
+So a fault of the disk that leaves those times alone is not seen in the cache. `--data.no-cache` reads the shards, all
+digests checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infoser import digests
+from infoser.shard_records import FRAMES, Filled, InMemory, Opened
+
+_FORMAT = 1
+_CORPUS, _STAMPS = "corpus.json", "stamps.json"
+_MAPPED = ("audio", "text", *(f"{key}/values" for key in FRAMES))
+_NAME = re.compile(r"\.cache-[0-9a-f]{16}")
+_MAKING = ".cache-making-"
+_ABANDONED_S = 24 * 3600.0  # after which a half-made cache is one of a process that is gone
+_CLOCK_TICK_S = 0.02  # what changes a file later than this bears another time
+_BLOCK = 2**16  # rows of text features that are looked at together
+
+Stamps = dict[str, list[int]]
+
+
+class NotCached(Exception):
+    """The file system, or the contents, would not have a cache."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """A prepared corpus as its records and descriptions give it.
+
+    Attributes:
+      metadata: what the shards say of their origin.
+      classes: the emotion names, in label order.
+      arrays: as `read_records` gives them.
+      checked: whether features and frames are known to be finite, and zero where there is no transcript.
+    """
+
+    metadata: dict[str, Any]
+    classes: tuple[str, ...]
+    arrays: dict[str, np.ndarray]
+    checked: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """A cache that is whole.
+
+    Attributes:
+      folder: where it is.
+      shards: the stamps of the version folder's files when their digests were checked.
+      contents: what it holds; features and frames are memory maps.
+    """
+
+    folder: Path
+    shards: Stamps
+    contents: Contents
+
+    def believe(self, shards: Stamps) -> None:
+        """Remembers that the files with these stamps were checked."""
+        _stamp(self.folder, shards, f"the cache {self.folder} can't be marked as checked")
+
+
+def stamps(folder: Path) -> Stamps:
+    """Size and times of modification and of change, in ns, of every file of a folder."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        stat = path.stat()
+        found[path.relative_to(folder).as_posix()] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    return found
+
+
+def find(folder: Path) -> Cache | None:
+    """The cache of the shards in the version folder `folder`; None if there is none, or it was damaged and is gone."""
+    place = _place(folder)
+    if not place.is_dir():
+        return None
+    try:
+        sealed = json.loads((place / digests.DIGESTS).read_bytes())
+        small = {name: (place / name).read_bytes() for name in (_CORPUS, _STAMPS)}
+        wrong = next((name for name, text in small.items() if hashlib.sha256(text).hexdigest() != sealed[name]), None)
+        if wrong is not None:
+            raise ValueError(f"{wrong} is not the one that was written")
+        recorded, described = json.loads(small[_STAMPS]), json.loads(small[_CORPUS])
+        if described["format"] != _FORMAT:
+            raise ValueError("another version of infoser wrote it")
+        if recorded["cache"] != _own_stamps(place):
+            damaged = digests.damage(place)
+            if damaged is not None:
+                raise ValueError(f"the SHA-256 of {damaged.name} is not the one recorded")
+            _stamp(place, recorded["shards"], f"the cache {place} can't be marked as checked")
+        return Cache(place, recorded["shards"], _contents(place, described))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        _say(f"the cache {place} can't be used ({error}): it is made again")
+        shutil.rmtree(place, ignore_errors=True)
+        return None
+
+
+def make(folder: Path, shards: Stamps, decode: Callable[[Opened], Contents]) -> Cache | None:
+    """Decodes shards into a cache, removes those of other shards, and opens it.
+
+    Args:
+      folder: the version folder.
+      shards: its stamps, from before its digests were checked.
+      decode: reads the records into the arrays that it opens.
+
+    Returns:
+      The cache; None where it can't be written, which is said, or its contents are not finite.
+
+    Raises:
+      InfoserError: from `decode`.
+    """
+    place, staging = _place(folder), None
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=_MAKING, dir=folder.parent))
+        staging.chmod(folder.stat().st_mode & 0o777)  # who may read the shards may read it
+        _write(staging, shards, decode)
+        _publish(staging, place)
+    except (OSError, NotCached) as error:
+        reason = getattr(error, "strerror", None) or error
+        _say(f"no cache of {folder} ({reason}): it is decoded at every start; --data.no-cache does without one")
+        return None
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+    _remove_others(place)
+    return find(folder)
+
+
+class _InFile:
+    """An array in a .npy file, written row by row; refusals of the disk are raised as `NotCached`."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype):
+        self._path, self._left = path, shape[0]
+        try:
+            self._file = path.open("wb")
+            header: Any = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(self._file, header)
+        except OSError as error:
+            raise NotCached(error.strerror or str(error)) from error
+
+    def append(self, block: np.ndarray) -> None:
+        if not np.isfinite(block).all():
+            raise NotCached("features are not finite")
+        self._left -= len(block)
+        try:
+            self._file.write(np.ascontiguousarray(block).data)
+        except OSError as error:
+            raise NotCached(error.strerror or str(error)) from error
+
+    def finish(self) -> np.ndarray:
+        if self._left:
+            raise ValueError(f"{self._left} rows are missing")
+        try:
+            _flush(self._file)
+            self._file.close()
+        except OSError as error:  # a network's disk may only now say that it is full
+            raise NotCached(error.strerror or str(error)) from error
+        return _load(self._path, mapped=True)
+
+    def close(self) -> None:
+        """Gives the file up, if it is not finished."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def _write(staging: Path, shards: Stamps, decode: Callable[[Opened], Contents]) -> None:
+    files: dict[str, str] = {}
+    writing: list[_InFile] = []
+    needed = 0
+
+    def opened(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Filled:
+        if name not in _MAPPED:
+            return InMemory(shape, dtype)
+        nonlocal needed
+        needed += int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if shutil.disk_usage(staging).free < needed:  # better known now than after writing it full
+            raise NotCached(os.strerror(errno.ENOSPC))
+        files[name] = f"{len(files)}.npy"  # a column may bear any name
+        writing.append(_InFile(staging / files[name], shape, dtype))
+        return writing[-1]
+
+    try:
+        contents = decode(opened)
+    finally:
+        for each in writing:
+            each.close()
+    _refuse_text_of_nobody(contents.arrays)
+    for name, array in contents.arrays.items():
+        if name not in files:
+            files[name] = f"{len(files)}.npy"
+            with (staging / files[name]).open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+                _flush(file)
+    arrays = {
+        name: {"file": files[name], "dtype": array.dtype.str, "shape": list(array.shape)}
+        for name, array in contents.arrays.items()
+    }
+    described = {"format": _FORMAT, "metadata": contents.metadata, "classes": contents.classes, "arrays": arrays}
+    _write_text(staging / _CORPUS, json.dumps(described))
+    _seal(staging, shards)
+    time.sleep(_CLOCK_TICK_S)
+
+
+def _refuse_text_of_nobody(arrays: Mapping[str, np.ndarray]) -> None:
+    if "has_text" in arrays and "text" in arrays:
+        without = np.flatnonzero(~arrays["has_text"])
+        for first in range(0, len(without), _BLOCK):
+            if arrays["text"][without[first : first + _BLOCK]].any():
+                raise NotCached("utterances without a transcript have text features")
+
+
+def _contents(place: Path, described: Any) -> Contents:
+    arrays = {}
+    for name, entry in described["arrays"].items():
+        array = _load(place / entry["file"], mapped=name in _MAPPED)
+        if (array.dtype.str, list(array.shape)) != (entry["dtype"], entry["shape"]):
+            raise ValueError(f"{entry['file']} is {array.dtype} of shape {array.shape}")
+        arrays[name] = array
+    return Contents(described["metadata"], tuple(described["classes"]), arrays, checked=True)
+
+
+def _load(path: Path, *, mapped: bool) -> np.ndarray:
+    return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+
+
+def _place(folder: Path) -> Path:
+    return folder.parent / f".cache-{digests.fingerprint(folder)[:16]}"
+
+
+def _own_stamps(place: Path) -> Stamps:
+    return {name: stamp for name, stamp in stamps(place).items() if name not in (_STAMPS, digests.DIGESTS)}
+
+
+def _seal(place: Path, shards: Stamps) -> None:
+    _write_text(place / _STAMPS, json.dumps({"shards": shards, "cache": _own_stamps(place)}))
+    digests.seal(place)
+
+
+def _stamp(place: Path, shards: Stamps, otherwise: str) -> None:
+    """Seals a cache anew that was found to be whole."""
+    try:
+        _seal(place, shards)
+    except OSError as error:
+        _say(f"{otherwise} ({error.strerror or error}): its digests are checked at every start")
+
+
+def _publish(staging: Path, place: Path) -> None:
+    """Moves a cache to its place in one step; where another process was quicker, its cache stays."""
+    try:
+        staging.rename(place)
+    except OSError:
+        if not place.is_dir():
+            raise
+
+
+def _remove_others(place: Path) -> None:
+    """Removes the caches of shards that are no more, and what is left of those that were never finished."""
+    for other in sorted(place.parent.glob(".cache-*")):
+        old = _NAME.fullmatch(other.name) and other != place
+        abandoned = other.name.startswith(_MAKING) and time.time() - other.stat().st_mtime > _ABANDONED_S
+        if old or abandoned:
+            shutil.rmtree(other, ignore_errors=True)
+            _say(f"removed {other}, " + ("the cache of other shards" if old else "a cache that was never finished"))
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Writes a small file atomically."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        _flush(file)
+    temporary.replace(path)
+
+
+def _flush(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
