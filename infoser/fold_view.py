@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from infoser.config import VIRTUAL_SHARDS
 from infoser.frame_table import FrameMoments, FrameStatistics, FrameTable, PackedFrames, pack
+from infoser.memory_maps import release
 from infoser.strata import draw_within_strata, shard_of_place, stratum_order
 
 Standardise = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -203,6 +204,7 @@ def standardisation(features: np.ndarray, rows: np.ndarray | None = None) -> tup
         difference = features[block if rows is None else rows[block]] - first
         total += difference.sum(axis=0)
         squares += np.einsum("ij,ij->j", difference, difference)
+        release(features)
     mean = first + total / count
     deviation = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
     constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1.0)

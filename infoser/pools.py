@@ -56,6 +56,24 @@ class Pools:
         unit, corpus = self._matrix.units[number], self._matrix.corpus
         return np.flatnonzero((unit.label >= 0) & (corpus.with_text if modality != "audio" else True))
 
+    def _known(self, number: int, modality: str) -> np.ndarray:
+        """The rows that a control makes others from: the labelled ones; of a large corpus as many as the pool may have."""
+        limit, real = self._matrix.config.generate.pool_limit, self._labelled(number, modality)
+        if len(real) <= limit:
+            return real
+        self._matrix.notes.append(
+            f"oversample, noise, mixup, smote and class-gaussian make rows from {limit:,} drawn labelled ones of each fold "
+            "(--generate.pool-limit)"
+        )
+        unit = self._matrix.units[number]
+        order = unit.generator("known", modality).permutation(real)
+        # Class by class in turn, so that small classes are kept whole.
+        label = unit.label[order]
+        turn = np.zeros(len(order), np.int64)
+        for one in np.unique(label):
+            turn[label == one] = np.arange((label == one).sum())
+        return np.sort(order[np.argsort(turn, kind="stable")[:limit]])
+
     def _wanted(self, number: int, modality: str) -> int:
         return max(1, round(self._matrix.config.generate.ratio * len(self._labelled(number, modality))))
 
@@ -72,7 +90,7 @@ class Pools:
         size = min(self._wanted(number, modality), matrix.config.generate.pool_limit)
         identity = np.eye(matrix.n_classes, dtype=np.float32)
         if variant in AUGMENTERS:
-            unit, real = matrix.units[number], self._labelled(number, modality)
+            unit, real = matrix.units[number], self._known(number, modality)
             known = Rows(self._space.real(number, modality, real), identity[unit.label[real]])
             generator = unit.generator(variant, modality)
             made = AUGMENTERS[variant](known, size + HELD_OUT, generator, matrix.config.augment)

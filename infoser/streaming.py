@@ -22,6 +22,8 @@ from infoser.memory_maps import release
 
 #: Tables at a time: in use, waiting, being built, and its copy on the way to the devices.
 _TABLES = 4
+#: Rows that are read from a file before its pages are let go of.
+_ROWS_AT_ONCE = 1024
 _NO_ROW = np.iinfo(np.int32).max
 
 
@@ -175,8 +177,10 @@ def _rows_table(features: np.ndarray, own: Sequence[np.ndarray], capacity: int) 
     """(devices, 1, capacity, dim) the features of each device's rows; zeros beyond them."""
     table = np.zeros((len(own), 1, capacity, features.shape[1]), np.float32)
     for filled, rows in zip(table, own, strict=True):
-        filled[0, : len(rows)] = features[rows]
-    release(features)
+        for first in range(0, len(rows), _ROWS_AT_ONCE):
+            block = rows[first : first + _ROWS_AT_ONCE]
+            filled[0, first : first + len(block)] = features[block]
+            release(features)  # with every page that is read, the system maps those around it
     return table
 
 
@@ -190,7 +194,9 @@ def _frames_table(frames: Frames, own: Sequence[np.ndarray], capacity: int, plac
         if len(rows) and end[-1] > values.shape[1]:
             raise AssertionError(f"{end[-1]} frames in a table of {values.shape[1]}")  # the strata's bounds exclude it
         start[device, : len(rows)] = end - frames.count[rows]
-        for row, begin, length in zip(rows, start[device], count[device], strict=False):
+        for number, (row, begin, length) in enumerate(zip(rows, start[device], count[device], strict=False)):
             values[device, begin : begin + length] = frames.of(int(row))
+            if number % _ROWS_AT_ONCE == 0:
+                release(frames.values)
     release(frames.values)
     return FrameTable(values, start, count)  # pyright: ignore[reportArgumentType]

@@ -117,7 +117,8 @@ def encode_corpus(plan: Plan, work: Path) -> Corpus:
     kept = found.kept
     label = map_labels(recordings.emotion[kept], plan.class_map, f"the usable recordings of {recordings.name}")
     has_text = recordings.has_transcript[kept]
-    optional = {key: getattr(recordings, key) for key in ("session", "dialogue", "split")}
+    optional: Any = {key: getattr(recordings, key) for key in ("session", "dialogue", "split")}
+    optional = {key: None if values is None else values[kept] for key, values in optional.items()}
     return Corpus(
         name=recordings.name,
         utterance_id=recordings.utterance_id[kept],
@@ -131,7 +132,7 @@ def encode_corpus(plan: Plan, work: Path) -> Corpus:
         audio_frames=found.audio_frames,
         text_frames=found.text_frames,
         provenance=_provenance(plan, found, label),
-        **{key: None if values is None else values[kept] for key, values in optional.items()},
+        **optional,
     )
 
 
