@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ _CORPUS, _STAMPS = "corpus.json", "stamps.json"
 _MAPPED = ("audio", "text", *(f"{key}/values" for key in FRAMES))
 _NAME = re.compile(r"\.cache-[0-9a-f]{16}")
 _MAKING = ".cache-making-"
+_LOCK = ".cache-lock"
 _ABANDONED_S = 24 * 3600.0  # after which a half-made cache is one of a process that is gone
 _CLOCK_TICK_S = 0.02  # what changes a file later than this bears another time
 _BLOCK = 2**16  # rows of text features that are looked at together
@@ -139,10 +141,14 @@ def make(folder: Path, shards: Stamps, decode: Callable[[Opened], Contents]) -> 
     """
     place, staging = _place(folder), None
     try:
-        staging = Path(tempfile.mkdtemp(prefix=_MAKING, dir=folder.parent))
-        staging.chmod(folder.stat().st_mode & 0o777)  # who may read the shards may read it
-        _write(staging, shards, decode)
-        _publish(staging, place)
+        with _alone(folder.parent):
+            made_meanwhile = find(folder)
+            if made_meanwhile is not None:
+                return made_meanwhile
+            staging = Path(tempfile.mkdtemp(prefix=_MAKING, dir=folder.parent))
+            staging.chmod(folder.stat().st_mode & 0o777)  # who may read the shards may read it
+            _write(staging, shards, decode)
+            _publish(staging, place)
     except (OSError, NotCached) as error:
         reason = getattr(error, "strerror", None) or error
         _say(f"no cache of {folder} ({reason}): it is decoded at every start; --data.no-cache does without one")
@@ -152,6 +158,20 @@ def make(folder: Path, shards: Stamps, decode: Callable[[Opened], Contents]) -> 
             shutil.rmtree(staging, ignore_errors=True)
     _remove_others(place)
     return find(folder)
+
+
+@contextlib.contextmanager
+def _alone(parent: Path) -> Iterator[None]:
+    """Lets one process of all hosts decode at a time, so that the others find its cache; without locks, all of them do."""
+    with (parent / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say(f"waiting for another process that makes a cache in {parent}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 class _InFile:

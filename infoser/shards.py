@@ -5,7 +5,6 @@ TFDS and array_record are imported inside the functions, so that importing this 
 
 import functools
 import hashlib
-import importlib.metadata
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -188,6 +187,8 @@ def utterance_ids_hash(utterance_id: np.ndarray) -> str:
 
 def corpus_metadata(corpus: Corpus) -> dict[str, Any]:
     """What is written beside the records: the corpus' provenance, its counts, and the versions that wrote it."""
+    import importlib.metadata  # here, since only writing needs it, and every start would wait for it
+
     counts = np.bincount(corpus.label[corpus.labelled], minlength=len(corpus.classes)).tolist()
     frames = {key: int(each.count.sum()) for key, each in _frames(corpus).items()}
     return {

@@ -1,9 +1,13 @@
 """The cache beside the shards: the same corpus without decoding, made anew where it is not to be believed."""
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
+import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +20,10 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_metadata import DatasetMetadata
 
 from infoser import digests, shard_cache, shards
+from infoser.config import Config, Data
 from infoser.corpus import Corpus, Frames
 from infoser.errors import InfoserError
+from infoser.experiment import load_corpus
 from infoser.shard_writer import CorpusBuilder, write_corpus
 from infoser.shards import list_configs, list_corpora, read_corpus
 
@@ -88,7 +94,7 @@ def decoding(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def caches(data_dir: Path) -> list[Path]:
-    return sorted((data_dir / "made-up").glob(".cache-*"))
+    return sorted(path for path in (data_dir / "made-up").glob(".cache-*") if path.is_dir())
 
 
 def assert_same(one: Corpus, other: Corpus) -> None:
@@ -270,7 +276,9 @@ def test_a_disk_that_takes_no_cache_is_no_error(
 
 
 def test_the_first_of_two_that_make_it_stays(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system has no locks; with them the second waits."""
     write, others = shard_cache._write, []
+    monkeypatch.setattr(shard_cache, "_alone", lambda parent: contextlib.nullcontext())
 
     def slower(*arguments: Any) -> None:
         write(*arguments)
@@ -282,6 +290,31 @@ def test_the_first_of_two_that_make_it_stays(data_dir: Path, monkeypatch: pytest
     monkeypatch.setattr(shard_cache, "_write", slower)
     assert_same(read_corpus(data_dir, "made-up", cache=True), made_up())
     assert [(place / "corpus.json").stat().st_ino for place in caches(data_dir)] == others
+
+
+def test_one_decodes_while_the_others_wait(data_dir: Path, decoding: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    copy = Path(shutil.copytree(data_dir, data_dir.parent / "copy"))
+    found: list[Corpus] = []
+    with (data_dir / "made-up" / ".cache-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=lambda: found.append(read_corpus(data_dir, "made-up", cache=True)))
+        waiting.start()
+        said = ""
+        while "waiting for another process" not in said:
+            assert waiting.is_alive()
+            said += capfd.readouterr().err
+            time.sleep(0.01)
+        read_corpus(copy, "made-up", cache=True)  # what the other process makes
+        shutil.copytree(caches(copy)[0], data_dir / "made-up" / caches(copy)[0].name)
+    waiting.join(60)
+    assert_same(found[0], made_up())
+    assert len(decoding) == 1
+
+
+def test_the_flag_chooses(data_dir: Path) -> None:
+    for cache in (False, True):
+        config = Config(Data("made-up", cache=cache), data_dir=data_dir)
+        assert isinstance(load_corpus(config).audio, np.memmap) == cache == bool(caches(data_dir))
 
 
 def test_numbers_that_are_not_finite_are_refused_and_not_kept(tmp_path: Path) -> None:

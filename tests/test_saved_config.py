@@ -1,0 +1,35 @@
+"""Configurations read back: what earlier versions did not write, and what says nothing about results."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from infoser.config import PRESETS, Config
+from infoser.errors import InfoserError
+from infoser.saved_config import fingerprint, from_json, to_json
+
+
+def demo() -> Config:
+    return PRESETS["demo"][1]
+
+
+def test_a_run_folder_from_before_the_cache_is_read() -> None:
+    values = to_json(demo())
+    del values["data"]["cache"]
+    assert from_json(values) == demo()
+    del values["data"]["text"]
+    with pytest.raises(InfoserError, match="text missing"):
+        from_json(values)
+
+
+def test_how_shards_are_read_does_not_make_another_experiment() -> None:
+    def differing(**changes: Any) -> str:
+        return fingerprint(dataclasses.replace(demo(), data=dataclasses.replace(demo().data, **changes)))
+
+    assert differing(cache=False) == differing(config="another") == fingerprint(demo())
+    assert differing(text=False) != fingerprint(demo())
+    values = to_json(demo())
+    values["data"]["cache"] = "yes"
+    with pytest.raises(InfoserError, match=r"data\.cache can't be 'yes'"):
+        from_json(values)
