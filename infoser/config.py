@@ -5,8 +5,6 @@ numbers: runs that differ in them train as one program. Integers, names and swit
 """
 
 import dataclasses
-import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import tyro
 
+from infoser.bounds import NUMBER, number, share, validate_integer, validate_number
 from infoser.commandline import refuse_repeated_flags
 from infoser.errors import InfoserError
 
@@ -48,18 +47,6 @@ DECAY_ROWS = 4000
 #: The five of the plain comparison.
 CORE_VARIANTS: tuple[Variant, ...] = ("none", "noise", "cgan", "infogan", "infogan-notext")
 Space = Literal["encoder", "aligned"]
-#: A floating-point setting of a stage: checked to lie in the bounds given in its metadata.
-_NUMBER = {"low": 0.0, "high": math.inf, "low_open": False, "high_open": True}
-
-
-def number(default: float, **bounds: float | bool) -> Any:
-    """A field whose value must be finite and within bounds (low, high; `low_open`, `high_open` exclude them)."""
-    return field(default=default, metadata=_NUMBER | bounds)
-
-
-def share(default: float) -> Any:
-    """A field that must lie in [0, 1)."""
-    return number(default, high=1.0)
 
 
 @dataclass(frozen=True)
@@ -234,6 +221,11 @@ class Config:
     cross-fitted aligners)."""
     parallel: Literal["runs", "data"] = "runs"
     """How devices are used: runs gives each device its share of the runs, data its share of every batch."""
+    accumulate: int = 1
+    """Parts that networks read a batch in, one after the other: gradients are those of the whole batch, in less memory (and
+    a third more time, since the parts are computed again on the way back)."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """What networks compute in while they train; parameters, optimisers and losses stay float32."""
     final: bool = False
     """Also refit on all labelled utterances (below RUN/final/VARIANT); may be added to a finished run."""
     final_variant: Variant = "none"
@@ -322,14 +314,15 @@ def validate(config: Config) -> None:
         )
     if config.final_variant != "none" and not config.final:
         raise InfoserError(f"--final-variant {config.final_variant} says what --final refits; give --final too")
-    _validate_integer("--chunk-steps", config.chunk_steps)
-    _validate_integer("--virtual-shards", config.virtual_shards)
+    validate_integer("--chunk-steps", config.chunk_steps)
+    validate_integer("--accumulate", config.accumulate)
+    validate_integer("--virtual-shards", config.virtual_shards)
     if config.virtual_shards > 2**15:  # draws are computed in 32 bits
         raise InfoserError(f"--virtual-shards {config.virtual_shards}: must be at most {2**15}")
-    _validate_number("--resident-gib", config.resident_gib, _NUMBER)
-    _validate_number("--label-fraction", config.label_fraction, _NUMBER | {"low_open": True, "high": 1.0, "high_open": False})
-    _validate_number("--max-group-gib", config.max_group_gib, _NUMBER | {"low_open": True})
-    _validate_number("--checkpoint-every-s", config.checkpoint_every_s, _NUMBER)
+    validate_number("--resident-gib", config.resident_gib, NUMBER)
+    validate_number("--label-fraction", config.label_fraction, NUMBER | {"low_open": True, "high": 1.0, "high_open": False})
+    validate_number("--max-group-gib", config.max_group_gib, NUMBER | {"low_open": True})
+    validate_number("--checkpoint-every-s", config.checkpoint_every_s, NUMBER)
     _validate_hosts(config.hosts)
     if config.align.batch_size < 2:
         raise InfoserError("--align.batch-size must be at least 2: a pair needs another to be told from")
@@ -340,12 +333,12 @@ def validate(config: Config) -> None:
 def _validate_hosts(hosts: Hosts) -> None:
     for name in ("wait_s", "silence_s"):
         bounds = {entry.name: entry.metadata for entry in dataclasses.fields(hosts)}[name]
-        _validate_number(f"--hosts.{name.replace('_', '-')}", getattr(hosts, name), bounds)
+        validate_number(f"--hosts.{name.replace('_', '-')}", getattr(hosts, name), bounds)
     if (hosts.coordinator, hosts.count, hosts.index) == ("", 0, -1):
         return
     if not hosts.coordinator or hosts.count == 0 or hosts.index == -1:
         raise InfoserError("--hosts.coordinator, --hosts.count and --hosts.index belong together: give all three, or none")
-    _validate_integer("--hosts.count", hosts.count)
+    validate_integer("--hosts.count", hosts.count)
     if not 0 <= hosts.index < hosts.count:
         raise InfoserError(f"--hosts.index {hosts.index}: of {hosts.count} hosts the last is {hosts.count - 1}, the first 0")
     name, _, port = hosts.coordinator.rpartition(":")
@@ -357,35 +350,9 @@ def _validate_stage(stage: str, config: Any) -> None:
     for entry in dataclasses.fields(config):
         value, flag = getattr(config, entry.name), f"--{stage}.{entry.name.replace('_', '-')}"
         if isinstance(value, float):
-            _validate_number(flag, value, entry.metadata)
+            validate_number(flag, value, entry.metadata)
         elif isinstance(value, int) and not isinstance(value, bool):
-            _validate_integer(flag, value)
-
-
-def _validate_integer(flag: str, value: int) -> None:
-    if value < 1:
-        raise InfoserError(f"{flag} {value}: must be at least 1")
-    if value >= 2**31:  # steps and rows are counted in 32 bits
-        raise InfoserError(f"{flag} {value}: must be at most {2**31 - 1}")
-
-
-def _validate_number(flag: str, value: float, bounds: Any) -> None:
-    low, high = bounds["low"], bounds["high"]
-    for number, rounded in ((value, ""), (_in_float32(value), f", and is {_in_float32(value):g} in float32")):
-        too_low = number <= low if bounds["low_open"] else number < low
-        too_high = number >= high if bounds["high_open"] else number > high
-        if math.isnan(number) or too_low or too_high:
-            range_ = f"{'(' if bounds['low_open'] else '['}{low:g}, {high:g}{')' if bounds['high_open'] else ']'}"
-            raise InfoserError(f"{flag} {value:.10g}: must lie in {range_}{rounded}")
-
-
-def _in_float32(value: float) -> float:
-    """The number that devices compute with: 0 where it is too small for theirs, infinite where it is too large."""
-    try:
-        rounded = struct.unpack("f", struct.pack("f", value))[0]
-    except OverflowError:
-        return math.copysign(math.inf, value)
-    return rounded if abs(rounded) >= 2.0**-126 else 0.0  # smaller ones are flushed to 0
+            validate_integer(flag, value)
 
 
 def numbers(config: Any) -> dict[str, float]:

@@ -122,7 +122,7 @@ def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
 
 def make_trainer(config: Config, folder: Path, *, plan: str = "", restore_only: bool = False) -> Trainer:
     """The trainer of a run folder, on all devices, as the settings say."""
-    mode = parallel.make_mode(config.parallel)
+    mode = parallel.make_mode(config.parallel, config.accumulate)
     for stage in ("align", "generate", "classify"):
         mode.check_batch(f"--{stage}.batch-size", getattr(config, stage).batch_size)
     return Trainer(

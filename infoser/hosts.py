@@ -30,6 +30,7 @@ from infoser.errors import InfoserError
 LOST = 75
 _RESUME = "what was saved last stands: start the same command on all hosts again, on fewer, or on one without --hosts, to go on"
 _GRACE_S = 5.0  # for a host to come by itself to what another one ended with
+_LAST_WORDS_S = 3.0
 _ORDERLY, _ENDED = "orderly", "ended"  # how a host left; anything else is its error message
 
 
@@ -84,7 +85,12 @@ class _Group:
     def _end(self, message: str, status: int) -> NoReturn:
         with contextlib.suppress(_runtime_error()):
             self.client.key_value_set(f"infoser/left/{self.index}", _ENDED, allow_overwrite=True)
+            self._outlast_others()
         _end(message, status)
+
+    def _outlast_others(self) -> None:
+        """Without host 0 the others lose their connection, and with it what they were about to say."""
+        time.sleep(_LAST_WORDS_S if self.index == 0 else 0.0)
 
     def leave(self, error: BaseException | None) -> None:
         """Waits until all hosts are ready to end, and ends the connection; the process itself may go on.
@@ -104,7 +110,7 @@ class _Group:
                 self.left = {int(host): how for host, how in self._read("left").items()}
         self._over = True
         if _ENDED in self.left.values():  # such a host can't shut down with the others
-            time.sleep(1.0 if self.index == 0 else 0.0)  # the others lose their connection with host 0
+            self._outlast_others()
             _skip_shutdown(_status(error))
         else:
             import jax
@@ -300,7 +306,9 @@ def _skip_shutdown(status: int) -> None:
 def _status(error: BaseException | None) -> int:
     if isinstance(error, KeyboardInterrupt):
         return 130
-    return InfoserError.status if error is None else getattr(error, "status", 1)
+    if error is None or isinstance(error, (OSError, MemoryError)):  # as `run_command` has it
+        return InfoserError.status
+    return getattr(error, "status", 1)
 
 
 def _others(failed: Mapping[int, str]) -> str:

@@ -152,16 +152,30 @@ def run_keys(seeds: Sequence[int], folds: Sequence[str]) -> jax.Array:
 
 
 class RunsMode:
-    """Each device trains its share of the runs, without communication."""
+    """Each device trains its share of the runs, without communication.
 
-    axis = SINGLE
+    Args:
+      accumulate: parts that networks read a batch in, one after the other.
+    """
+
+    def __init__(self, accumulate: int = 1) -> None:
+        self.axis = BatchAxis(parts=accumulate)
 
     def check_batch(self, flag: str, batch_size: int) -> None:
-        """Any batch size will do: batches are not divided."""
+        """Refuses a batch that can't be read in equal parts, which devices share equally where they share batches.
+
+        Raises:
+          InfoserError: naming the flag.
+        """
+        size, parts = self.axis.size, self.axis.parts
+        if batch_size % (size * parts):
+            devices = f"--parallel data divides batches over {size} devices equally" if size > 1 else ""
+            accumulate = f"--accumulate {parts} reads them in equal parts" if parts > 1 else ""
+            raise InfoserError(f"{flag} {batch_size}: {', and '.join(filter(None, (devices, accumulate)))}")
 
     def stage(self, stage: Any) -> Any:
         """The structure as it trains in this mode."""
-        return stage
+        return stage if self.axis == SINGLE else dataclasses.replace(stage, axis=self.axis)
 
     def spread(self, tree: Any) -> Any:
         """Stacks of runs (axis 0) dealt out: each leaf (runs, …) becomes (devices, runs per device, …).
@@ -222,7 +236,7 @@ class RunsMode:
 
     def init_runs(self, stage: Stage, shared: Any, runs: Any, keys: Any) -> Any:
         """The state of every run before its first step; `runs` and `keys` are spread, `shared` replicated."""
-        return _runs_function(stage, "init", (), _is_streamed(shared))(shared, runs, keys)
+        return _runs_function(undivided(stage), "init", (), _is_streamed(shared))(shared, runs, keys)
 
     def train_chunk(
         self, stage: Stage, length: int, state: Any, shared: Any, runs: Any, keys: Any, start: int
@@ -241,7 +255,7 @@ class RunsMode:
 
     def outputs(self, stage: Any, function: str, state: Any, shared: Any, runs: Any, keys: Any, *static: int) -> Any:
         """Calls `stage.<function>(state, shared, run, key, *static)` for every run."""
-        return _runs_function(stage, function, static, _is_streamed(shared))(state, shared, runs, keys)
+        return _runs_function(undivided(stage), function, static, _is_streamed(shared))(state, shared, runs, keys)
 
 
 class DataMode(RunsMode):
@@ -251,21 +265,8 @@ class DataMode(RunsMode):
     all of them.
     """
 
-    def __init__(self) -> None:
-        self.axis = BatchAxis("devices", device_count())
-
-    def check_batch(self, flag: str, batch_size: int) -> None:
-        """Refuses a batch that the devices can't share equally.
-
-        Raises:
-          InfoserError: naming the flag.
-        """
-        if batch_size % self.axis.size:
-            raise InfoserError(f"{flag} {batch_size}: --parallel data divides batches over {self.axis.size} devices equally")
-
-    def stage(self, stage: Any) -> Any:
-        """The structure with its batches divided."""
-        return dataclasses.replace(stage, axis=self.axis)
+    def __init__(self, accumulate: int = 1) -> None:
+        self.axis = BatchAxis("devices", device_count(), accumulate)
 
     def spread(self, tree: Any) -> Any:
         """All runs to every device."""
@@ -281,8 +282,9 @@ class DataMode(RunsMode):
 
     def steps_rows(self, rows: np.ndarray) -> list[np.ndarray]:
         """As in runs mode: each device reads its own places of every batch."""
-        places = rows.shape[-1] // self.axis.size
-        return [rows[..., device * places : (device + 1) * places] for device in np.arange(self.axis.size)[_own_part()]]
+        shared = rows.reshape(*rows.shape[:-1], self.axis.parts, self.axis.size, -1)
+        devices = np.arange(self.axis.size)[_own_part()]
+        return [shared[..., device, :].reshape(*rows.shape[:-1], -1) for device in devices]
 
     def output_rows(self, rows: np.ndarray) -> list[np.ndarray]:
         """As in runs mode, on undivided batches: the same for all devices, said once."""
@@ -308,9 +310,9 @@ class DataMode(RunsMode):
         return _whole_function(undivided(stage), function, static)(state, shared, runs, keys)
 
 
-def make_mode(name: str) -> RunsMode:
+def make_mode(name: str, accumulate: int = 1) -> RunsMode:
     """The mode of that name: `runs` or `data`."""
-    return {"runs": RunsMode, "data": DataMode}[name]()
+    return {"runs": RunsMode, "data": DataMode}[name](accumulate)
 
 
 def rows_of_steps(stage: Any, length: int, drawn_from: Any, keys: Any, start: int) -> np.ndarray:
@@ -416,7 +418,7 @@ def _data_function(stage: Any, length: int, streamed: bool) -> Callable[..., Any
 
 def undivided(stage: Any) -> Any:
     """The structure with whole batches."""
-    return dataclasses.replace(stage, axis=SINGLE)
+    return stage if stage.axis == SINGLE else dataclasses.replace(stage, axis=SINGLE)
 
 
 def _mesh() -> Mesh:
@@ -438,7 +440,7 @@ def _replicated(tree: Any) -> Any:
 def _chunk(
     stage: Stage, length: int, state: Any, shared: Any, run: Any, key: jax.Array, start: jax.Array
 ) -> tuple[Any, Any, Any]:
-    """One run's chunk as one scan; steps past the stage's last are skipped, so that every chunk is the same program."""
+    """One run's chunk as one loop, which ends at the stage's last step, so that every chunk is the same program."""
 
     def step_terms(state: Any, step: jax.Array) -> tuple[Any, Any]:
         return stage.train_step(state, shared, run, jax.random.fold_in(key, step), step / stage.steps)
@@ -447,16 +449,14 @@ def _chunk(
     zeros = {name: jnp.zeros(()) for name in names}
     never = {name: jnp.int32(NEVER) for name in names}
 
-    def advance(carry: Any, step: jax.Array) -> Any:
+    def advance(step: jax.Array, carry: Any) -> Any:
         state, sums, first_bad = carry
         state, terms = step_terms(state, step)
         sums = {name: sums[name] + terms[name] for name in names}
         first_bad = {name: jnp.minimum(first_bad[name], jnp.where(jnp.isfinite(terms[name]), NEVER, step)) for name in names}
         return state, sums, first_bad
 
-    def body(carry: Any, step: jax.Array) -> tuple[Any, None]:
-        return jax.lax.cond(step < stage.steps, advance, lambda carry, _: carry, carry, step), None
-
-    (state, sums, first_bad), _ = jax.lax.scan(body, (state, zeros, never), start + jnp.arange(length))
-    done = jnp.minimum(length, stage.steps - start)
-    return state, {name: total / done for name, total in sums.items()}, first_bad
+    # A loop of so many steps, not a condition within each: that would copy the state once a step.
+    end = jnp.minimum(start + length, stage.steps)
+    state, sums, first_bad = jax.lax.fori_loop(start, end, advance, (state, zeros, never))
+    return state, {name: total / (end - start) for name, total in sums.items()}, first_bad

@@ -114,6 +114,7 @@ class Pools:
             latent_dim=config.latent_dim,
             batch_size=config.batch_size,
             steps=config.steps,
+            compute_dtype=matrix.config.compute_dtype,
         )
         settings: dict[str, float] = numbers(config)
         without_information = settings | {name: 0.0 for name in settings if name.endswith("_mi_weight")}

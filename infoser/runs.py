@@ -133,6 +133,7 @@ def _heads_of(
         width=config.classify.width,
         batch_size=config.classify.batch_size,
         steps=config.classify.steps,
+        compute_dtype=config.compute_dtype,
     )
     # Probes see added audio rows only: they say what these hold and teach. The final model has no test part to say it of.
     probed = modality == "audio" and any(len(unit.fold.test) for unit in matrix.units)

@@ -261,6 +261,7 @@ def _stage(matrix: Matrix, runs: Sequence[AlignRun], *, label_free: bool) -> Ali
         batch_size=config.batch_size,
         steps=config.steps,
         mi_estimator=config.mi_estimator,
+        compute_dtype=matrix.config.compute_dtype,
         audio_bounds=tile_bounds(runs, audio, config.batch_size),
         text_bounds=tile_bounds(runs, text, config.batch_size),
     )

@@ -14,6 +14,7 @@ LAYERS = (
     ("errors",),
     (
         "batch_axis",
+        "bounds",
         "class_map",
         "compilation_cache",
         "commandline",

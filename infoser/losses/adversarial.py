@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -16,14 +17,15 @@ def hinge_generator(generated_score: Float[Array, " batch"]) -> Float[Array, " b
     return -generated_score
 
 
-def r1_penalty(
+def score_and_r1(
     score: Callable[[Float[Array, "batch dim"]], Float[Array, " batch"]], real: Float[Array, "batch dim"]
-) -> Float[Array, " batch"]:
-    """½‖∇ₕD(h)‖² at real examples (arXiv 1801.04406, eq. 9), per example.
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+    """D(h) and ½‖∇ₕD(h)‖² at real examples (R1; arXiv 1801.04406, eq. 9), per example, from one pass through D.
 
     Args:
       score: maps a batch to one score per example; an example's score must not depend on the others.
       real: the real features.
     """
-    gradient = jax.grad(lambda features: score(features).sum())(real)
-    return 0.5 * (gradient**2).sum(axis=-1)
+    scores, pull_back = jax.vjp(score, real)
+    (gradient,) = pull_back(jnp.ones_like(scores))
+    return scores, 0.5 * (gradient**2).sum(axis=-1)

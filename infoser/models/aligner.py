@@ -13,16 +13,15 @@ from infoser.models.pooling import AttentiveStatistics
 
 
 class Aligned(NamedTuple):
-    """What the aligner makes of a batch: representations h (audio) and t (text; None without text), class logits."""
+    """What the aligner makes of each row: representations h (audio) and t (text; None without text), class logits."""
 
     audio: Float[Array, "batch dim"]
     text: Float[Array, "batch dim"] | None
     logits: tuple[Float[Array, "batch classes"], ...]
-    scores: Float[Array, "batch batch"] | None
 
 
 class Aligner(nn.Module):
-    """E_a: audio → h and E_t: text → t, linear class heads on h, t and [h;t], and a bilinear critic f(h, t).
+    """E_a: audio → h and E_t: text → t, and linear class heads on h, t and [h;t].
 
     An encoder of frames begins with attentive statistics pooling.
 
@@ -30,7 +29,7 @@ class Aligner(nn.Module):
       width: width of each encoder's hidden layer, and of the attention's.
       representation_dim: width of h and of t.
       n_classes: number of emotions.
-      axis: how the batch is spread over devices; scores and representations that are compared are of the whole batch.
+      axis: how the batch is spread over devices (dropout depends on it).
     """
 
     width: int
@@ -56,11 +55,17 @@ class Aligner(nn.Module):
         h = encode("audio_encoder", audio)
         logits = (nn.Dense(self.n_classes, name="audio_head")(h),)
         if text is None:
-            return Aligned(h, None, logits, None)
+            return Aligned(h, None, logits)
         t = encode("text_encoder", text)
         joint = nn.Dense(self.n_classes, name="joint_head")
         logits += (nn.Dense(self.n_classes, name="text_head")(t), joint(jnp.concatenate([h, t], axis=-1)))
-        # Every pair of the whole batch is scored, also where each device encodes a part of it.
-        h, t = self.axis.whole(h), self.axis.whole(t)
-        scores = nn.Dense(self.representation_dim, use_bias=False, name="critic")(h) @ t.T / self.representation_dim
-        return Aligned(h, t, logits, scores)
+        return Aligned(h, t, logits)
+
+
+class BilinearCritic(nn.Module):
+    """f(h, t) = hᵀ W t / dim between all pairs of a batch: a critic for Î(h;t)."""
+
+    @nn.compact
+    def __call__(self, audio: Float[Array, "batch dim"], text: Float[Array, "batch dim"]) -> Float[Array, "batch batch"]:
+        dim = text.shape[-1]
+        return nn.Dense(dim, use_bias=False, name="weight")(audio) @ text.T / dim

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -16,10 +16,11 @@ from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_rows
 from infoser.frame_table import TILE
 from infoser.losses import cross_modal, mutual_information
 from infoser.models import apply
-from infoser.models.aligner import Aligned, Aligner
+from infoser.models.aligner import Aligned, Aligner, BilinearCritic
 from infoser.stages.schedule import adamw, adamw_step
 from infoser.strata import largest_share
 
+_CRITIC = BilinearCritic()
 ESTIMATORS = {"infonce": mutual_information.infonce, "nwj": mutual_information.nwj, "jsd": mutual_information.jsd}
 
 
@@ -67,6 +68,7 @@ class Align:
       label_free: leaves the class losses out altogether (the `encoder` space).
       audio_bounds, text_bounds: of the frames that stand in place of the features; None without. Batches are then drawn
         by strata of length, which is what bounds them.
+      compute_dtype: what networks compute in while they train.
       axis: how a batch is spread over devices.
     """
 
@@ -80,6 +82,7 @@ class Align:
     mi_estimator: str
     audio_bounds: TileBounds | None = None
     text_bounds: TileBounds | None = None
+    compute_dtype: str = "float32"
     axis: BatchAxis = SINGLE
     name: str = "align"
 
@@ -106,11 +109,21 @@ class Align:
         text = shared.pack_text(view, rows, text_tiles) if self.text_bounds else shared.read_text(view, rows)
         return audio, text
 
-    def _batch(self, shared: Features, view: FoldView, rows: Any, kind: str) -> tuple[Any, Any]:
-        """What the model reads of this device's share of a batch; `kind` says how it was drawn."""
+    def _align(
+        self, params: Any, shared: Features, run: AlignRun, batch: tuple[FoldView, Any, str], key: jax.Array, audio_only: bool
+    ) -> Aligned:
+        """Of this device's share of a batch, in training; the batch is of a view, its rows, and how they were drawn."""
+        view, rows, kind = batch
         bounds = [each and getattr(each, kind) for each in (self.audio_bounds, self.text_bounds)]
-        tiles = [largest_share(each, self.axis.size) if each else 0 for each in bounds]
-        return self._read(shared, view, self.axis.local(rows), *tiles)
+        tiles = [largest_share(each, self.axis.size * self.axis.parts) if each else 0 for each in bounds]
+
+        def of_part(axis: BatchAxis, key: jax.Array, rows: Any) -> Aligned:
+            audio, text = self._read(shared, view, rows, *tiles)
+            arguments = (audio, None if audio_only else text, run.numbers["dropout"])
+            model = replace(self, axis=axis)._model
+            return apply(model, params, *arguments, train=True, rngs={"dropout": key}, dtype=self.compute_dtype)
+
+        return self.axis.in_parts(of_part, key, self.axis.local(rows))
 
     def _draw_labelled(self, key: jax.Array, view: FoldView, salt: int) -> tuple[Any, Any]:
         own_key = jax.random.fold_in(key, salt) if salt else key
@@ -122,7 +135,10 @@ class Align:
     def init(self, shared: Features, run: AlignRun, key: jax.Array) -> AlignState:
         """Fresh parameters; aligners with the same key start from the same ones."""
         read = self._read(shared, run.view, jnp.zeros(1, jnp.int32), 1, 1)  # shapes count here, not how many frames there are
-        params = self._model.init(key, *read)
+        params = {"aligner": self._model.init(key, *read)}
+        if self.has_text:
+            representation = jnp.zeros((1, self.representation_dim))
+            params["critic"] = _CRITIC.init(jax.random.fold_in(key, 1), representation, representation)
         return AlignState(params, adamw(0.0, 0.0).init(params))
 
     def gradients(
@@ -132,15 +148,14 @@ class Align:
         pair_key, label_key, dropout_key = jax.random.split(key, 3)
         numbers = run.numbers
 
-        def align(params: Any, read: Any, salt: int) -> Aligned:
-            rngs = {"dropout": jax.random.fold_in(dropout_key, salt)}
-            return apply(self._model, params, *read, numbers["dropout"], train=True, rngs=rngs)
+        def align(params: Any, view: FoldView, rows: Any, kind: str, salt: int, *, audio_only: bool = False) -> Aligned:
+            key = jax.random.fold_in(dropout_key, salt)
+            return self._align(params["aligner"], shared, run, (view, rows, kind), key, audio_only)
 
         def class_losses(params: Any, view: FoldView, salt: int, *, audio_only: bool = False) -> list[Float[Array, ""]]:
             rows, labels = self._draw_labelled(label_key, view, salt)
-            audio, text = self._batch(shared, view, rows, "labelled")
             label = self.axis.local(labels)
-            logits = align(params, (audio, None if audio_only else text), salt).logits
+            logits = align(params, view, rows, "labelled", salt, audio_only=audio_only).logits
             return [optax.softmax_cross_entropy_with_integer_labels(head, label).mean() for head in logits]
 
         def loss(params: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
@@ -152,14 +167,14 @@ class Align:
                 terms["class"] = sum(losses, jnp.zeros(()))
                 total += numbers["class_weight"] * terms["class"]
             if self.has_text:
-                # Representations and scores of the whole batch: every device's utterances are negatives of all others'.
                 view = run.view if run.text_view is None else run.text_view
-                rows = self._draw_pairs(pair_key, view)
-                pairs = align(params, self._batch(shared, view, rows, "pairs"), 1)
-                assert pairs.text is not None and pairs.scores is not None
-                contrastive = cross_modal.symmetric_contrastive(pairs.audio, pairs.text, numbers["temperature"])
-                terms["contrastive"] = contrastive.mean()
-                terms["mutual_information"] = ESTIMATORS[self.mi_estimator](pairs.scores).mean()
+                pairs = align(params, view, self._draw_pairs(pair_key, view), "pairs", 1)
+                assert pairs.text is not None
+                # Representations of the whole batch: every device's utterances are negatives of all others'.
+                audio, text = self.axis.whole(pairs.audio), self.axis.whole(pairs.text)
+                terms["contrastive"] = cross_modal.symmetric_contrastive(audio, text, numbers["temperature"]).mean()
+                scores = apply(_CRITIC, params["critic"], audio, text)
+                terms["mutual_information"] = ESTIMATORS[self.mi_estimator](scores).mean()
                 total += numbers["contrastive_weight"] * terms["contrastive"]
                 total -= numbers["mi_weight"] * terms["mutual_information"]
             return total, terms | {"total": total}
@@ -185,7 +200,8 @@ class Align:
         def of(bounds: TileBounds | None) -> int:
             if bounds is None:
                 return 0
-            labelled, pairs = (largest_share(each, self.axis.size) for each in (bounds.labelled, bounds.pairs))
+            shares = self.axis.size * self.axis.parts
+            labelled, pairs = (largest_share(each, shares) * self.axis.parts for each in (bounds.labelled, bounds.pairs))
             return TILE * ((not self.label_free) * (1 + self.has_text) * labelled + self.has_text * pairs)
 
         return of(self.audio_bounds), of(self.text_bounds)
@@ -218,7 +234,8 @@ class Align:
     ) -> tuple[Float[Array, "rows dim"], Float[Array, "rows dim"] | None]:
         """h and t of rows whose frames fit into so many tiles; the caller decides which rows this aligner may embed."""
         align, rows = run
-        aligned = apply(self._model, state.params, *self._read(shared, align.view, rows, audio_tiles, text_tiles))
+        read = self._read(shared, align.view, rows, audio_tiles, text_tiles)
+        aligned = apply(self._model, state.params["aligner"], *read)
         return aligned.audio, aligned.text
 
     def critic_scores(
@@ -229,5 +246,4 @@ class Align:
         key: jax.Array,
     ) -> Float[Array, "batch batch"]:
         """f(h, t) between all pairs of the given representations."""
-        audio, text = representations
-        return audio @ state.params["params"]["critic"]["kernel"] @ text.T / self.representation_dim
+        return apply(_CRITIC, state.params["critic"], *representations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -70,6 +70,7 @@ class Classify:
 
     Attributes:
       modality: which features the head reads: audio, text, or both side by side.
+      compute_dtype: what networks compute in while they train.
       axis: how a batch is spread over devices.
     """
 
@@ -78,6 +79,7 @@ class Classify:
     width: int
     batch_size: int
     steps: int
+    compute_dtype: str = "float32"
     axis: BatchAxis = SINGLE
     name: str = "classify"
 
@@ -138,9 +140,7 @@ class Classify:
         def loss(params: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
             terms, total = {}, jnp.zeros(())
             for salt, (name, (features, target)) in enumerate(batches.items()):
-                rngs = {"dropout": jax.random.fold_in(dropout_key, salt)}
-                rates = (numbers["dropout"], numbers["input_dropout"])
-                logits = apply(self._model, params, features, *rates, train=True, rngs=rngs) + adjustment
+                logits = self._logits(params, features, numbers, jax.random.fold_in(dropout_key, salt)) + adjustment
                 target = optax.smooth_labels(target, numbers["label_smoothing"])
                 terms[name] = classification.focal_cross_entropy(logits, target, numbers["focal_gamma"]).mean()
                 total += numbers[f"{name}_weight"] * terms[name]
@@ -148,6 +148,15 @@ class Classify:
             return total, terms | {"total": total}
 
         return self.axis.mean(jax.grad(loss, has_aux=True)(state.params))
+
+    def _logits(self, params: Any, features: Any, numbers: Any, key: jax.Array) -> Float[Array, "local classes"]:
+        """Of this device's rows, in training."""
+
+        def of_part(axis: BatchAxis, key: jax.Array, features: Any) -> Any:
+            model, rates = replace(self, axis=axis)._model, (numbers["dropout"], numbers["input_dropout"])
+            return apply(model, params, features, *rates, train=True, rngs={"dropout": key}, dtype=self.compute_dtype)
+
+        return self.axis.in_parts(of_part, key, features)
 
     def train_step(
         self, state: ClassifyState, shared: Features, run: ClassifyRun, key: jax.Array, progress: Float[Array, ""]

@@ -87,7 +87,8 @@ class Generate:
       paired: generates text features along with the audio features; excludes `with_text`.
       width, latent_dim: of the networks, and of z.
       batch_size, steps: of training.
-      axis: how a batch is spread over devices.
+      compute_dtype: what networks compute in while they train; the critic of pairs in float32.
+      axis: how a batch is spread over devices; that critic reads it whole, whatever its parts.
     """
 
     n_classes: int
@@ -97,6 +98,7 @@ class Generate:
     batch_size: int
     steps: int
     paired: bool = False
+    compute_dtype: str = "float32"
     axis: BatchAxis = SINGLE
     name: str = "generate"
 
@@ -135,13 +137,28 @@ class Generate:
         text = shared.read_text(view, rows) if self.paired else None
         return audio if text is None else jnp.concatenate([audio, text], axis=-1)
 
-    def _generate(self, shared: Features, params: Any, condition: _Draw, key: jax.Array) -> Float[Array, "local dim"]:
-        noise = jax.random.normal(key, (len(condition.rows), self.latent_dim))
-        return apply(self._generator(shared), params, self.axis.local(noise), condition.label, condition.text)
+    def _generate(
+        self, shared: Features, params: Any, condition: _Draw, key: jax.Array, dtype: str = "float32"
+    ) -> Float[Array, "local dim"]:
+        noise = self.axis.local(jax.random.normal(key, (len(condition.rows), self.latent_dim)))
+
+        def of_part(axis: BatchAxis, key: jax.Array, *given: Any) -> Any:
+            return apply(self._generator(shared), params, *given, dtype=dtype)
+
+        return self.axis.in_parts(of_part, key, noise, condition.label, condition.text)
 
     def _score(self, run: GenerateRun, params: Any, features: Any, condition: _Draw, key: jax.Array) -> Float[Array, " local"]:
-        arguments = (features, condition.label, condition.text, run.numbers["dropout"])
-        return apply(self._discriminator, params, *arguments, train=True, rngs={"dropout": key})
+        def of_part(axis: BatchAxis, key: jax.Array, *given: Any) -> Any:
+            model, rngs = Discriminator(self.width, self.n_classes, axis), {"dropout": key}
+            return apply(model, params, *given, run.numbers["dropout"], train=True, rngs=rngs, dtype=self.compute_dtype)
+
+        return self.axis.in_parts(of_part, key, features, condition.label, condition.text)
+
+    def _recover(self, shared: Features, params: Any, audio: Any, key: jax.Array) -> Recovered:
+        def of_part(axis: BatchAxis, key: jax.Array, audio: Any) -> Recovered:
+            return apply(self._recogniser(shared), params, audio, dtype=self.compute_dtype)
+
+        return self.axis.in_parts(of_part, key, audio)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -159,7 +176,7 @@ class Generate:
     def rows_read(self, drawn_from: FoldView, key: jax.Array) -> Int[Array, "draws batch"]:
         """The rows whose features a step with this key reads: the real ones that D sees; conditions are at hand."""
         discriminator_key, _ = jax.random.split(key)
-        real_key = jax.random.split(discriminator_key, 6)[0]
+        real_key = jax.random.split(discriminator_key, 5)[0]
         return draw_class_balanced(real_key, drawn_from, self.batch_size)[0][None]
 
     def init(self, shared: Features, run: GenerateRun, key: jax.Array) -> GenerateState:
@@ -191,18 +208,16 @@ class Generate:
         self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array
     ) -> tuple[Any, Terms]:
         """Gradients of D's loss on a fresh batch, and its terms, over the whole batch."""
-        real_key, condition_key, noise_key, *dropout_keys = jax.random.split(key, 6)
+        real_key, condition_key, noise_key, *dropout_keys = jax.random.split(key, 5)
         real = self._draw(shared, run, real_key, self.batch_size)
         features = self._real(shared, run.view, self.axis.local(real.rows))
         imagined = self._draw(shared, run, condition_key, self.batch_size)
-        generated = self._generate(shared, state.players["generator"], imagined, noise_key)
+        generated = self._generate(shared, state.players["generator"], imagined, noise_key, self.compute_dtype)
 
         def loss(params: Any) -> tuple[Float[Array, ""], Terms]:
-            hinge = adversarial.hinge_discriminator(
-                self._score(run, params, features, real, dropout_keys[0]),
-                self._score(run, params, generated, imagined, dropout_keys[1]),
-            ).mean()
-            r1 = adversarial.r1_penalty(lambda x: self._score(run, params, x, real, dropout_keys[2]), features).mean()
+            score, penalty = adversarial.score_and_r1(lambda x: self._score(run, params, x, real, dropout_keys[0]), features)
+            judged = self._score(run, params, generated, imagined, dropout_keys[1])
+            hinge, r1 = adversarial.hinge_discriminator(score, judged).mean(), penalty.mean()
             return hinge + run.numbers["r1_weight"] * r1, {"discriminator": hinge, "r1": r1}
 
         return self.axis.mean(jax.grad(loss, has_aux=True)(state.discriminator))
@@ -213,11 +228,11 @@ class Generate:
         condition = self._draw(shared, run, condition_key, self.batch_size)
 
         def loss(players: Any) -> tuple[Float[Array, ""], Terms]:
-            generated = self._generate(shared, players["generator"], condition, noise_key)
+            generated = self._generate(shared, players["generator"], condition, noise_key, self.compute_dtype)
             audio, text = jnp.split(generated, [shared.audio.shape[-1]], axis=-1)
             judged = self._score(run, state.discriminator, generated, condition, dropout_key)
             terms = {"generator": adversarial.hinge_generator(judged).mean()}
-            recovered: Recovered = apply(self._recogniser(shared), players["recogniser"], audio)
+            recovered = self._recover(shared, players["recogniser"], audio, dropout_key)
             log_q = mutual_information.categorical_log_likelihood(recovered.logits, condition.label).mean()
             terms["class_log_likelihood"] = log_q
             total = terms["generator"] - run.numbers["class_mi_weight"] * log_q

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -22,7 +23,7 @@ def adamw(
     """
     rate = learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
     return optax.chain(
-        optax.scale_by_adam(b1=b1, b2=b2),
+        _scale_by_adam(b1, b2),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(rate),
     )
@@ -39,7 +40,25 @@ def adamw_step(
 
 def adam(learning_rate: Float[Array, ""] | float, *, b1: float, b2: float) -> optax.GradientTransformation:
     """Adam (arXiv 1412.6980) at a constant rate, for adversarial games, which have no end to decay to."""
-    return optax.chain(optax.scale_by_adam(b1=b1, b2=b2), optax.scale_by_learning_rate(learning_rate))
+    return optax.chain(_scale_by_adam(b1, b2), optax.scale_by_learning_rate(learning_rate))
+
+
+def _scale_by_adam(b1: float, b2: float, eps: float = 1e-8) -> optax.GradientTransformation:
+    """`optax.scale_by_adam`, its corrections gathered into two scalars (arXiv 1412.6980, end of section 2).
+
+    One division and one root for each parameter are left, and no sum is computed twice.
+    """
+
+    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, optax.ScaleByAdamState]:
+        count = optax.safe_increment(state.count)
+        mean = jax.tree.map(lambda g, m: b1 * m + (1.0 - b1) * g, gradients, state.mu)
+        square = jax.tree.map(lambda g, v: b2 * v + (1.0 - b2) * g**2, gradients, state.nu)
+        root = jnp.sqrt(1.0 - b2**count)
+        rate = root / (1.0 - b1**count)
+        updates = jax.tree.map(lambda m, v: rate * m / (jnp.sqrt(v) + eps * root), mean, square)
+        return updates, optax.ScaleByAdamState(count, mean, square)
+
+    return optax.GradientTransformation(optax.scale_by_adam(b1=b1, b2=b2, eps=eps).init, update)
 
 
 def moving_average(new: Any, average: Any, decay: Float[Array, ""] | float, step: Float[Array, ""] | float) -> Any:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from infoser.losses.adversarial import hinge_discriminator, hinge_generator, r1_penalty
+from infoser.losses.adversarial import hinge_discriminator, hinge_generator, score_and_r1
 
 pytestmark = pytest.mark.usefixtures("strict_arrays")
 
@@ -27,6 +27,17 @@ def test_hinge_gradients_stop_beyond_the_margin():
     np.testing.assert_array_equal(of_generated, [1.0, 1.0, 0.0])
     # The generator is pushed however sure the discriminator is.
     np.testing.assert_array_equal(jax.grad(lambda g: hinge_generator(g).sum())(generated), [-1.0, -1.0, -1.0])
+
+
+def r1_penalty(score, real):
+    return score_and_r1(score, real)[1]
+
+
+def test_the_score_comes_along_with_its_penalty():
+    def score(h):
+        return jnp.tanh(h).sum(axis=-1)
+
+    np.testing.assert_allclose(score_and_r1(score, REAL)[0], np.tanh(np.asarray(REAL)).sum(axis=1), rtol=1e-6)
 
 
 def test_r1_of_a_linear_score_is_half_the_squared_weight():

@@ -86,7 +86,9 @@ def test_terms_are_what_a_step_returns(corpus, which):
     given = case(corpus, which)
     stage, run, shared, key = given.stage(), given.run(), given.features(), jax.random.key(0)
     state = jax.eval_shape(stage.init, shared, run, key)
-    assert {f"{name}_encoder_pooling" for name in which} == {name for name in state.params["params"] if "pooling" in name}
+    assert {f"{name}_encoder_pooling" for name in which} == {
+        name for name in state.params["aligner"]["params"] if "pooling" in name
+    }
     after, terms = jax.eval_shape(stage.train_step, state, shared, run, key, np.float32(0))
     assert sorted(terms) == sorted(stage.terms)
     assert [(x.shape, x.dtype) for x in jax.tree.leaves(after)] == [(x.shape, x.dtype) for x in jax.tree.leaves(state)]
@@ -100,7 +102,9 @@ def test_an_easy_corpus_is_learned_and_attention_with_it(corpus, train):
     assert terms["class"][-5:].mean() < 0.7 * terms["class"][:5].mean()
     assert terms["total"][-5:].mean() < terms["total"][:5].mean()
     for name in ("audio_encoder_pooling", "text_encoder_pooling"):
-        for leaf, before in zip(*(jax.tree.leaves(one.params["params"][name]) for one in (state, start)), strict=True):
+        for leaf, before in zip(
+            *(jax.tree.leaves(one.params["aligner"]["params"][name]) for one in (state, start)), strict=True
+        ):
             assert not np.array_equal(leaf, before)
 
 
@@ -163,7 +167,7 @@ def test_every_row_is_embedded_as_if_alone(corpus, train, monkeypatch, limit):
     chunks, audio, text = given.embed(stage, state, shared, run)
     assert (len(chunks.rows) > 5) == (limit == 60)
     assert audio.shape == text.shape == (40, 3)
-    alone = jax.jit(lambda row: stage._model.apply(state.params, *stage._read(shared, run.view, row, 4, 4)))
+    alone = jax.jit(lambda row: stage._model.apply(state.params["aligner"], *stage._read(shared, run.view, row, 4, 4)))
     for row in range(0, 40, 3):
         aligned = alone(jnp.array([row]))
         np.testing.assert_allclose(audio[row], aligned.audio[0], atol=1e-5)
@@ -216,7 +220,8 @@ def test_audio_of_rows_without_text_teaches_its_head_and_no_pair(corpus, train, 
     label = corpus.label.copy()
     label[labelled] = (label[labelled] + 1) % 3
     states = [
-        train(given.stage(), given.features(), given.run(label=each), 1)[0].params["params"] for each in (corpus.label, label)
+        train(given.stage(), given.features(), given.run(label=each), 1)[0].params["aligner"]["params"]
+        for each in (corpus.label, label)
     ]
     assert not same(states[0]["audio_head"], states[1]["audio_head"])
     assert same(states[0]["text_head"], states[1]["text_head"]) and same(states[0]["joint_head"], states[1]["joint_head"])
