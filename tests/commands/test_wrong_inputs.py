@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from wrong_inputs import AT_LEAST, for_every, one_of, refusal, snapshot
 
-from infoser.config import AlignConfig, Config, parse
+from infoser.config import AlignConfig, Config, Hosts, parse
 from infoser.errors import InfoserError
 from infoser.saved_config import from_json, to_json
 
@@ -40,6 +40,8 @@ class Setting:
 def _settings(kind: Any, path: tuple[str, ...] = ()) -> Iterator[Setting]:
     for entry in dataclasses.fields(kind):
         inner = (*path, entry.name)
+        if entry.type is Hosts:  # not saved, and three of its flags belong together: see test_hosts.py
+            continue
         if dataclasses.is_dataclass(entry.type):
             yield from _settings(entry.type, inner)
         else:

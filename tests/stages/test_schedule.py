@@ -8,8 +8,6 @@ import pytest
 
 from infoser.stages.schedule import adam, adamw
 
-pytestmark = pytest.mark.usefixtures("strict_arrays")
-
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e3])  # gradients about as small as Adam's epsilon, and far larger
 def test_adam_is_that_of_optax(scale):
