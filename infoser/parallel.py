@@ -1,9 +1,7 @@
-"""The only module that knows devices: lifts a stage, written for one run, to groups of runs and to all devices.
+"""The only module that knows devices: gives each its share of a group's runs, or of every batch.
 
 Runs mode: each device takes an equal share of the runs and trains them without any communication, as
-`pmap(lift(chunk))`. On an accelerator `lift` is `vmap`: small steps are bound by launching, so runs are batched. On a CPU
-it is `lax.map`: batched products of small matrices are slower there than the same products one after the other, and a
-run's numbers then do not depend on its company at all.
+`pmap(lifted(chunk))`.
 
 Data mode: every batch is divided over the devices, gradients are averaged, negatives gathered.
 """
@@ -15,87 +13,18 @@ import functools
 import importlib.metadata
 import os
 import zlib
-from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from infoser import exchange, hosts
 from infoser.batch_axis import SINGLE, BatchAxis
 from infoser.errors import InfoserError
-
-NEVER = np.iinfo(np.int32).max
-
-#: How often each compiled function was traced, by (stage name, function); read by tests.
-trace_counts: Counter[tuple[str, str]] = Counter()
-
-
-class Stage(Protocol):
-    """One stage of a run: pure functions, written for one run on one device.
-
-    An instance holds structure only (widths, batch sizes, which inputs): it is hashable, and equal stages share one
-    compiled program. Everything that is a mere number (weights, rates, row tables, statistics) comes in as an array.
-    """
-
-    @property
-    def name(self) -> str:
-        """Names folders, progress and metrics."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Number of training steps."""
-        ...
-
-    @property
-    def terms(self) -> tuple[str, ...]:
-        """Names of the loss terms in the order of their computation."""
-        ...
-
-    def init(self, shared: Any, run: Any, key: jax.Array) -> Any:
-        """The state (a pytree of arrays) before the first step; `shared` is common to all runs, `run` this run's own."""
-        ...
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Which of the features it reads: audio, text, audio_frames, text_frames."""
-        ...
-
-    def frames_read(self) -> tuple[int, int]:
-        """The most frames of audio and of text that a step of a run reads on one device."""
-        ...
-
-    def draws_from(self, run: Any) -> Any:
-        """As much of a run's arrays as `rows_read` needs."""
-        ...
-
-    def rows_read(self, drawn_from: Any, key: jax.Array) -> jax.Array:
-        """(draws, batch) the rows whose features a step with this key reads, in whole batches."""
-        ...
-
-    def train_step(
-        self, state: Any, shared: Any, run: Any, key: jax.Array, progress: jax.Array
-    ) -> tuple[Any, dict[str, jax.Array]]:
-        """One step with the key of this run, stage and step, `progress` of the way (in [0, 1)): new state, loss terms."""
-        ...
-
-
-@struct.dataclass
-class Streamed:
-    """What all runs share, where the features do not stay on the devices.
-
-    Attributes:
-      resident: the same on every device; has `joined(table)`, which puts a table's arrays in their place.
-      table: each device's own; axis 0 are the devices.
-    """
-
-    resident: Any
-    table: Any
+from infoser.lifting import Stage, Streamed, lifted, one_by_one, rows_of_chunk
 
 
 def use_all_cores(cores: int) -> None:
@@ -208,7 +137,7 @@ class RunsMode:
 
     def together(self, runs: int) -> int:
         """How many of so many runs a device computes at the same time."""
-        return 1 if _one_by_one() else -(-runs // device_count())
+        return 1 if one_by_one() else -(-runs // device_count())
 
     def steps_rows(self, rows: np.ndarray) -> list[np.ndarray]:
         """The rows that each device's steps read.
@@ -278,7 +207,7 @@ class DataMode(RunsMode):
 
     def together(self, runs: int) -> int:
         """As in runs mode; every device has all runs."""
-        return 1 if _one_by_one() else runs
+        return 1 if one_by_one() else runs
 
     def steps_rows(self, rows: np.ndarray) -> list[np.ndarray]:
         """As in runs mode: each device reads its own places of every batch."""
@@ -328,62 +257,11 @@ def rows_of_steps(stage: Any, length: int, drawn_from: Any, keys: Any, start: in
     except RuntimeError:  # the platforms were restricted to an accelerator
         host = jax.local_devices()[0]
     with jax.default_device(host):
-        return np.asarray(_rows_function(stage, length)(drawn_from, keys, np.int32(start)))
-
-
-@functools.cache
-def _rows_function(stage: Any, length: int) -> Callable[..., Any]:
-    def of_run(run: Any, key: jax.Array, start: jax.Array) -> jax.Array:
-        own = _typed(stage, key)
-        return jax.vmap(lambda step: stage.rows_read(run, jax.random.fold_in(own, step)))(start + jnp.arange(length))
-
-    return jax.jit(lambda runs, keys, start: jax.lax.map(lambda one: of_run(*one, start), (runs, keys)))
+        return np.asarray(rows_of_chunk(stage, length)(drawn_from, keys, np.int32(start)))
 
 
 def _is_streamed(shared: Any) -> bool:
     return isinstance(shared, Streamed)
-
-
-def _joined(shared: Any) -> Any:
-    return shared.resident.joined(shared.table) if isinstance(shared, Streamed) else shared
-
-
-def _one_by_one() -> bool:
-    return jax.default_backend() == "cpu"
-
-
-def _lift(function: Callable[..., Any]) -> Callable[..., Any]:
-    if _one_by_one():
-        return lambda *stacked: jax.lax.map(lambda one: function(*one), stacked)
-    return jax.vmap(function)
-
-
-def _typed(stage: Stage, key: jax.Array) -> jax.Array:
-    """The key of a run and stage, from the run's raw key."""
-    return jax.random.fold_in(jax.random.wrap_key_data(key), zlib.crc32(stage.name.encode()) & 0x7FFFFFFF)
-
-
-def _function(stage: Any, name: str, static: tuple[int, ...]) -> Callable[..., Any]:
-    """One function of a stage, lifted to the runs that one device holds; counts its traces."""
-
-    def init(shared: Any, runs: Any, keys: Any) -> Any:
-        trace_counts[stage.name, name] += 1
-        shared = _joined(shared)
-        # A number that no step has: `split` and `fold_in` of one key make the same keys.
-        return _lift(lambda run, key: stage.init(shared, run, jax.random.fold_in(_typed(stage, key), NEVER)))(runs, keys)
-
-    def chunk(state: Any, shared: Any, runs: Any, keys: Any, start: Any) -> Any:
-        trace_counts[stage.name, name] += 1
-        shared = _joined(shared)
-        return _lift(lambda s, run, key: _chunk(stage, static[0], s, shared, run, _typed(stage, key), start))(state, runs, keys)
-
-    def outputs(state: Any, shared: Any, runs: Any, keys: Any) -> Any:
-        trace_counts[stage.name, name] += 1
-        shared = _joined(shared)
-        method = getattr(stage, name)
-        return _lift(lambda s, run, key: method(s, shared, run, _typed(stage, key), *static))(state, runs, keys)
-
-    return {"init": init, "chunk": chunk}.get(name, outputs)
 
 
 @functools.cache
@@ -394,19 +272,19 @@ def _runs_function(stage: Any, name: str, static: tuple[int, ...], streamed: boo
     donated = (0,) if name == "chunk" else ()
     # Without communication, each host's devices are a program of their own.
     devices = exchange.own_devices() if hosts.count() > 1 else None
-    return jax.pmap(_function(stage, name, static), in_axes=axes, donate_argnums=donated, devices=devices)
+    return jax.pmap(lifted(stage, name, static), in_axes=axes, donate_argnums=donated, devices=devices)
 
 
 @functools.cache
 def _whole_function(stage: Any, name: str, static: tuple[int, ...]) -> Callable[..., Any]:
     """Compiled for undivided batches and all runs, the same on every device."""
-    return jax.jit(_function(stage, name, static))
+    return jax.jit(lifted(stage, name, static))
 
 
 @functools.cache
 def _data_function(stage: Any, length: int, streamed: bool) -> Callable[..., Any]:
     """A chunk compiled for batches divided over the devices: the device's number is the only thing that is mapped."""
-    chunk = _function(stage, "chunk", (length,))
+    chunk = lifted(stage, "chunk", (length,))
     return jax.pmap(
         lambda _, *arguments: chunk(*arguments),
         axis_name=stage.axis.name,
@@ -435,28 +313,3 @@ def _own_part() -> slice:
 def _replicated(tree: Any) -> Any:
     sharding = NamedSharding(_mesh(), PartitionSpec())
     return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
-
-
-def _chunk(
-    stage: Stage, length: int, state: Any, shared: Any, run: Any, key: jax.Array, start: jax.Array
-) -> tuple[Any, Any, Any]:
-    """One run's chunk as one loop, which ends at the stage's last step, so that every chunk is the same program."""
-
-    def step_terms(state: Any, step: jax.Array) -> tuple[Any, Any]:
-        return stage.train_step(state, shared, run, jax.random.fold_in(key, step), step / stage.steps)
-
-    names = jax.eval_shape(step_terms, state, start)[1]
-    zeros = {name: jnp.zeros(()) for name in names}
-    never = {name: jnp.int32(NEVER) for name in names}
-
-    def advance(step: jax.Array, carry: Any) -> Any:
-        state, sums, first_bad = carry
-        state, terms = step_terms(state, step)
-        sums = {name: sums[name] + terms[name] for name in names}
-        first_bad = {name: jnp.minimum(first_bad[name], jnp.where(jnp.isfinite(terms[name]), NEVER, step)) for name in names}
-        return state, sums, first_bad
-
-    # A loop of so many steps, not a condition within each: that would copy the state once a step.
-    end = jnp.minimum(start + length, stage.steps)
-    state, sums, first_bad = jax.lax.fori_loop(start, end, advance, (state, zeros, never))
-    return state, {name: total / (end - start) for name, total in sums.items()}, first_bad

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from infoser import exchange, hosts, parallel
+from infoser import exchange, hosts, lifting, parallel
 from infoser.checkpoints import Checkpoints
 from infoser.errors import InfoserError, can_be_written
 from infoser.group import Group, Loaded
@@ -219,7 +219,7 @@ def _check_utterances(folder: Path, group: Group, trained_on: Mapping[str, np.nd
 def _refuse_not_finite(group: Group, first_bad: Mapping[str, np.ndarray]) -> None:
     terms = group.stage.terms
     steps = np.stack([first_bad[term] for term in terms])  # (terms, runs)
-    if (steps == parallel.NEVER).all():
+    if (steps == lifting.NEVER).all():
         return
     run = int(np.argmin(steps.min(axis=0)))
     first = int(np.argmin(steps[:, run]))  # of those that went in the same step, the one that is computed first

@@ -25,12 +25,12 @@ jax.config.update("jax_enable_compilation_cache", False)
 # Shapes and types in signatures are checked while tests run. Left out are
 # - config: the parser's sentinel for a missing value stands in for a str;
 # - corpus: checking a tuple draws random numbers, which Hypothesis forbids where it makes corpora;
-# - parallel, batch_axis, fold_view, frame_table and stages: run arrays are NumPy on the host and containers of other
+# - parallel, lifting, batch_axis, fold_view, frame_table and stages: run arrays are NumPy on the host and containers of other
 #   things inside JAX, and the protocol of a stage is not for run-time checks;
 # - progress: a method that returns Self can only be checked within a class.
 _UNCHECKED = {
     f"infoser.{name}"
-    for name in ("batch_axis", "config", "corpus", "fold_view", "frame_table", "parallel", "progress", "stages")
+    for name in ("batch_axis", "config", "corpus", "fold_view", "frame_table", "lifting", "parallel", "progress", "stages")
 }
 jaxtyping.install_import_hook(
     [module.name for module in pkgutil.iter_modules(infoser.__path__, "infoser.") if module.name not in _UNCHECKED],

@@ -42,6 +42,7 @@ LAYERS = (
         "fold_view",
         "frame_table",
         "leakage",
+        "lifting",
         "models",
         "parallel",
         "protocols",

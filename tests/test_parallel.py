@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from infoser import parallel
+from infoser import lifting, parallel
 from infoser.stages.classify import Classify, ClassifyRun, GeneratedRows
 
 pytestmark = pytest.mark.usefixtures("optimised")
@@ -124,7 +124,7 @@ def test_other_numbers_need_no_new_program(quadratic):
         trained(stage, quadratic.runs(rates), TARGET, list(range(11)), ["a"] * 11, 3)
     # An equal stage built anew is the same stage.
     trained(quadratic(steps=7, name="counted"), quadratic.runs(RATES), TARGET, list(range(20, 31)), ["b"] * 11, 3)
-    counts = {key: count for key, count in parallel.trace_counts.items() if key[0] == "counted"}
+    counts = {key: count for key, count in lifting.trace_counts.items() if key[0] == "counted"}
     assert counts == {("counted", "init"): 1, ("counted", "chunk"): 1}
 
 
@@ -134,10 +134,10 @@ def test_the_first_step_that_is_not_finite_is_reported(quadratic):
     _, reports = many(quadratic, bad_distance=bad_distance, bad_noise=bad_noise)
     (_, first), (_, second) = reports
     for name, at in (("distance", {3: 2}), ("noise", {})):
-        assert {int(run): first[name][run] for run in np.flatnonzero(first[name] != parallel.NEVER)} == at
+        assert {int(run): first[name][run] for run in np.flatnonzero(first[name] != lifting.NEVER)} == at
     # From then on it is not finite in any chunk.
     for name, at in (("distance", {3: 5, 7: 8}), ("noise", {7: 6})):
-        assert {int(run): second[name][run] for run in np.flatnonzero(second[name] != parallel.NEVER)} == at
+        assert {int(run): second[name][run] for run in np.flatnonzero(second[name] != lifting.NEVER)} == at
 
 
 def test_keys_tell_seeds_and_folds_apart_and_nothing_else():

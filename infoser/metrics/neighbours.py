@@ -88,9 +88,7 @@ def nearest_distances(rows: Num[np.ndarray, "n dim"], among: Num[np.ndarray, "m 
     return np.sqrt(np.where(nearest < tie, 0.0, nearest))
 
 
-def memorisation(
-    generated: Float[np.ndarray, " n"], fresh: Float[np.ndarray, " m"], *, quantile: float = 0.05
-) -> Memorisation:
+def memorisation(generated: Float[np.ndarray, " n"], fresh: Float[np.ndarray, " m"], *, quantile: float = 0.05) -> Memorisation:
     """Whether generated rows lie nearer to the training rows than fresh real rows do (arXiv 2004.05675, section 3).
 
     A generator may be near to its training rows for lack of spread, without copying any: see `nearer_to_train_share`.

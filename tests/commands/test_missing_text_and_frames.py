@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infoser import experiment, parallel
+from infoser import experiment, lifting
 from infoser.corpus import Corpus, Frames
 from infoser.frame_table import TILE
 from infoser.group import Group
@@ -93,7 +93,7 @@ def trained(flags: Any, run_train: Any, tmp_path_factory: pytest.TempPathFactory
     def train(*more: object, change: Callable[[Corpus], Corpus] = lambda corpus: corpus) -> Done:
         folder = tmp_path_factory.mktemp("gaps") / "run"
         groups: dict[str, Group] = {}
-        load, train_group, before = experiment.load_corpus, Trainer.train, Counter(parallel.trace_counts)
+        load, train_group, before = experiment.load_corpus, Trainer.train, Counter(lifting.trace_counts)
 
         def recording(self: Trainer, group: Group) -> Any:
             groups[group.name] = group
@@ -104,7 +104,7 @@ def trained(flags: Any, run_train: Any, tmp_path_factory: pytest.TempPathFactory
             patch.setattr(Trainer, "train", recording)
             outcome = run_train(*flags, *more, "--run-dir", folder)
         assert outcome.status == 0, outcome.err
-        return Done(folder, groups, Counter(parallel.trace_counts) - before)
+        return Done(folder, groups, Counter(lifting.trace_counts) - before)
 
     return train
 
