@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Sequence
 
-from infoser import config as configuration
+from infoser import presets
 from infoser.commandline import run_command
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command line `argv` (without the program's name)."""
-    config = configuration.parse(argv)
+    config = presets.parse(argv)
     # Imported after parsing: help and mistakes in flags need no JAX.
     from infoser import demo, experiment, hosts
     from infoser.report import tables

@@ -130,7 +130,7 @@ def rows_of_chunk(stage: Any, length: int) -> Callable[..., Any]:
         own = _typed(stage, key)
         return jax.vmap(lambda step: stage.rows_read(run, jax.random.fold_in(own, step)))(start + jnp.arange(length))
 
-    return jax.jit(lambda runs, keys, start: jax.lax.map(lambda one: of_run(*one, start), (runs, keys)))
+    return jax.jit(lambda runs, keys, start: jax.lax.map(lambda one: of_run(one[0], one[1], start), (runs, keys)))
 
 
 def _joined(shared: Any) -> Any:

@@ -13,9 +13,9 @@ from infoser.config import (
     Config,
     Data,
     GenerateConfig,
-    validate,
 )
 from infoser.errors import InfoserError
+from infoser.validation import validate
 
 #: Settings that do not change results.
 INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "resident_gib", "final", "final_variant", "cache")

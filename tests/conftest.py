@@ -30,7 +30,18 @@ jax.config.update("jax_enable_compilation_cache", False)
 # - progress: a method that returns Self can only be checked within a class.
 _UNCHECKED = {
     f"infoser.{name}"
-    for name in ("batch_axis", "config", "corpus", "fold_view", "frame_table", "lifting", "parallel", "progress", "stages")
+    for name in (
+        "batch_axis",
+        "config",
+        "corpus",
+        "fold_view",
+        "frame_table",
+        "lifting",
+        "parallel",
+        "presets",
+        "progress",
+        "stages",
+    )
 }
 jaxtyping.install_import_hook(
     [module.name for module in pkgutil.iter_modules(infoser.__path__, "infoser.") if module.name not in _UNCHECKED],

@@ -15,9 +15,10 @@ import pytest
 from test_data_mode import PARITY
 
 from infoser import hosts
-from infoser.config import Hosts, parse
+from infoser.config import Hosts
 from infoser.errors import InfoserError
 from infoser.hosts import how_to_connect
+from infoser.presets import parse
 
 SCRIPT = Path(one_of_hosts.__file__)
 

@@ -28,10 +28,12 @@ LAYERS = (
         "losses",
         "memory_maps",
         "metrics",
+        "presets",
         "progress",
         "recordings",
         "saved_config",
         "run_folder",
+        "validation",
     ),
     (
         "augmenters",
@@ -139,7 +141,7 @@ def test_one_module_maps_over_devices():
     assert set().union(*users.values()) - {"infoser.parallel", "infoser.exchange"} == set()
 
 
-@pytest.mark.parametrize("name", ["config", "shards", "demo"])
+@pytest.mark.parametrize("name", ["config", "presets", "shards", "demo"])
 def test_light_modules_import_no_framework(name):
     code = f"import sys, infoser.{name}; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from infoser.config import PRESETS, Config
+from infoser.config import Config
 from infoser.errors import InfoserError
+from infoser.presets import PRESETS
 from infoser.saved_config import fingerprint, from_json, to_json
 
 

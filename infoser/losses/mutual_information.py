@@ -47,10 +47,10 @@ def dv(scores: Float[Array, "batch batch"]) -> Float[Array, " batch"]:
 def mine(
     scores: Float[Array, "batch batch"], log_average: Float[Array, ""] | float, decay: float = 0.99
 ) -> tuple[Float[Array, " batch"], Float[Array, ""]]:
-    """`dv` in value, with MINE's gradient: ∇f(i,i) − E[exp f ∇f] / A, A a moving average of E[exp f] (arXiv 1801.04062, section 3.2).
+    """`dv` in value, with MINE's gradient: ∇f(i,i) − E[exp f · ∇f] / A (arXiv 1801.04062, section 3.2).
 
-    The gradient of `dv` divides by this batch's own mean, which biases it; the average over batches lessens that. The
-    average includes this batch, and no gradient goes through it: A ← decay · A + (1 − decay) · E[exp f].
+    A is a moving average of E[exp f] over batches. The gradient of `dv` divides by this batch's own mean instead,
+    which biases it. The average includes this batch, A ← decay · A + (1 − decay) · E[exp f], and no gradient goes through it.
 
     Args:
       log_average: ln A after the batch before; `MINE_START` before the first, whose gradient is then that of `dv`.

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import strategies as st
 from wrong_inputs import AT_LEAST, for_every, one_of, refusal, snapshot
 
-from infoser.config import AlignConfig, Config, Hosts, parse
+from infoser.config import AlignConfig, Config, Hosts
 from infoser.errors import InfoserError
+from infoser.presets import parse
 from infoser.saved_config import from_json, to_json
 
 LARGEST_INTEGER, LARGEST_FLOAT = 2**31 - 1, 3e38

@@ -1,0 +1,89 @@
+"""Conditional models q(y|x) as modules that give ln q in nats: the heads of Barber–Agakov bounds and of vCLUB.
+
+Each is called with x and y alike and returns ln q(yᵢ|xᵢ) for every row, summed over the dimensions of y. Without hidden layers
+everything is linear in x.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from infoser.batch_axis import SINGLE, BatchAxis
+from infoser.losses import likelihoods
+from infoser.models.mlp import MLP
+
+#: ln σ² is kept inside ± this: a variance can neither vanish nor explode.
+LARGEST_LOG_VARIANCE = 12.0
+
+
+def _bounded(log_variance: Array) -> Array:
+    return LARGEST_LOG_VARIANCE * jnp.tanh(log_variance / LARGEST_LOG_VARIANCE)
+
+
+class CategoricalConditional(nn.Module):
+    """ln q(c|x) of a class c.
+
+    Attributes:
+      n_classes: number of classes.
+      hidden: width of each hidden layer.
+    """
+
+    n_classes: int
+    hidden: Sequence[int] = ()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch x_dim"], label: Int[Array, " batch"]) -> Float[Array, " batch"]:
+        return likelihoods.categorical_log_likelihood(MLP(self.hidden, self.n_classes, name="logits")(x), label)
+
+
+class GaussianConditional(nn.Module):
+    """ln q(y|x) of a diagonal Gaussian whose mean and log-variance are networks of x.
+
+    Attributes:
+      dim: width of y.
+      hidden: width of each hidden layer of either network.
+      axis: how the batch is spread over devices; only `of_pairs` reads the whole of it.
+    """
+
+    dim: int
+    hidden: Sequence[int] = ()
+    axis: BatchAxis = SINGLE
+
+    def setup(self) -> None:
+        self.mean = MLP(self.hidden, self.dim)
+        self.log_variance = MLP(self.hidden, self.dim)
+
+    def __call__(self, x: Float[Array, "batch x_dim"], y: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
+        return likelihoods.gaussian_log_likelihood(self.mean(x), _bounded(self.log_variance(x)), y)
+
+    def of_pairs(self, x: Float[Array, "batch x_dim"], y: Float[Array, "batch dim"]) -> Float[Array, "whole whole"]:
+        """ln q(yⱼ|xᵢ) for every pair of the whole batch."""
+        own = self.mean(x), _bounded(self.log_variance(x))
+        return self.axis.whole(likelihoods.gaussian_log_likelihood_of_pairs(*own, self.axis.whole(y)))
+
+
+class MixtureConditional(nn.Module):
+    """ln q(y|x) of a mixture of diagonal Gaussians whose weights, means and log-variances are one network of x each.
+
+    Attributes:
+      dim: width of y.
+      components: how many Gaussians.
+      hidden: width of each hidden layer of either network.
+    """
+
+    dim: int
+    components: int
+    hidden: Sequence[int] = ()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch x_dim"], y: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
+        shape = (len(x), self.components, self.dim)
+        # The components start apart, or they would stay together.
+        apart = self.param("apart", jax.nn.initializers.normal(1.0), shape[1:])
+        mean = MLP(self.hidden, self.components * self.dim, name="mean")(x).reshape(shape) + apart[None]
+        log_variance = MLP(self.hidden, self.components * self.dim, name="log_variance")(x).reshape(shape)
+        logits = MLP(self.hidden, self.components, name="logits")(x)
+        return likelihoods.gaussian_mixture_log_likelihood(logits, mean, _bounded(log_variance), y)

@@ -1,0 +1,44 @@
+"""The command line of training: presets as subcommands, every setting a flag."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from infoser.commandline import refuse_repeated_flags
+from infoser.config import CORE_VARIANTS, Config, Data, GenerateConfig
+from infoser.validation import validate
+
+PRESETS: dict[str, tuple[str, Config]] = {
+    "demo": (
+        "A small corpus of its own, whose truth is known: all stages in under three minutes.",
+        Config(
+            data=Data("demo"),
+            run_dir=Path("runs/demo"),
+            variants=("none", "noise", "infogan"),
+            aligned_variants=("none", "infogan"),
+            generate=GenerateConfig(steps=1000),
+        ),
+    ),
+    "iemocap": (
+        "IEMOCAP, 4 classes, leave-one-session-out.",
+        Config(data=Data("iemocap"), run_dir=Path("runs/iemocap"), variants=CORE_VARIANTS, seeds=(0, 1, 2)),
+    ),
+    "corpus": (
+        "Any prepared corpus, by --data.name.",
+        Config(data=Data(tyro.MISSING), run_dir=Path("runs/corpus")),
+    ),
+}
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """The configuration that a command line asks for.
+
+    Raises:
+      InfoserError: from `validate`.
+      SystemExit: from the parser, which has then said what is wrong.
+    """
+    refuse_repeated_flags(argv)
+    config = tyro.extras.overridable_config_cli(PRESETS, args=argv, prog="train.py")
+    validate(config)
+    return config

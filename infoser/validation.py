@@ -1,0 +1,80 @@
+"""What no run could use is refused before anything is compiled or written."""
+
+import dataclasses
+from typing import Any
+
+from infoser.bounds import NUMBER, validate_integer, validate_number
+from infoser.config import Config, Hosts
+from infoser.errors import InfoserError
+
+
+def validate(config: Config) -> None:
+    """Refuses values that no run could use.
+
+    Raises:
+      InfoserError: naming the flag, its value and what is allowed.
+    """
+    for flag, values in (("--variants", config.variants), ("--seeds", config.seeds)):
+        if not values:
+            raise InfoserError(f"{flag} needs at least one value")
+    for flag, values in (
+        ("--variants", config.variants),
+        ("--aligned-variants", config.aligned_variants),
+        ("--seeds", config.seeds),
+        ("--folds", config.folds),
+    ):
+        repeated = sorted({str(value) for value in values if values.count(value) > 1})
+        if repeated:
+            raise InfoserError(f"{flag} names {', '.join(repeated)} more than once")
+    negative = [seed for seed in config.seeds if not 0 <= seed < 2**31]
+    if negative:
+        raise InfoserError(f"--seeds {negative[0]}: a seed is an integer from 0 to 2147483647")
+    if config.space == "aligned" and config.aligned_variants:
+        raise InfoserError("--aligned-variants adds to the encoder space; with --space aligned name them in --variants")
+    for stage in ("align", "generate", "augment", "classify"):
+        _validate_stage(stage, getattr(config, stage))
+    if config.keep_partner and config.protocol not in ("auto", "speaker"):
+        raise InfoserError(
+            f"--keep-partner is for --protocol speaker; --protocol {config.protocol} holds nobody's partner back"
+        )
+    if config.final_variant != "none" and not config.final:
+        raise InfoserError(f"--final-variant {config.final_variant} says what --final refits; give --final too")
+    validate_integer("--chunk-steps", config.chunk_steps)
+    validate_integer("--accumulate", config.accumulate)
+    validate_integer("--virtual-shards", config.virtual_shards)
+    if config.virtual_shards > 2**15:  # draws are computed in 32 bits
+        raise InfoserError(f"--virtual-shards {config.virtual_shards}: must be at most {2**15}")
+    validate_number("--resident-gib", config.resident_gib, NUMBER)
+    validate_number("--label-fraction", config.label_fraction, NUMBER | {"low_open": True, "high": 1.0, "high_open": False})
+    validate_number("--max-group-gib", config.max_group_gib, NUMBER | {"low_open": True})
+    validate_number("--checkpoint-every-s", config.checkpoint_every_s, NUMBER)
+    _validate_hosts(config.hosts)
+    if config.align.batch_size < 2:
+        raise InfoserError("--align.batch-size must be at least 2: a pair needs another to be told from")
+    if config.align.cross_fits < 2:
+        raise InfoserError("--align.cross-fits must be at least 2: a row is embedded by an aligner that left its label out")
+
+
+def _validate_hosts(hosts: Hosts) -> None:
+    for name in ("wait_s", "silence_s"):
+        bounds = {entry.name: entry.metadata for entry in dataclasses.fields(hosts)}[name]
+        validate_number(f"--hosts.{name.replace('_', '-')}", getattr(hosts, name), bounds)
+    if (hosts.coordinator, hosts.count, hosts.index) == ("", 0, -1):
+        return
+    if not hosts.coordinator or hosts.count == 0 or hosts.index == -1:
+        raise InfoserError("--hosts.coordinator, --hosts.count and --hosts.index belong together: give all three, or none")
+    validate_integer("--hosts.count", hosts.count)
+    if not 0 <= hosts.index < hosts.count:
+        raise InfoserError(f"--hosts.index {hosts.index}: of {hosts.count} hosts the last is {hosts.count - 1}, the first 0")
+    name, _, port = hosts.coordinator.rpartition(":")
+    if not name or not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise InfoserError(f"--hosts.coordinator {hosts.coordinator!r}: give HOST:PORT, the port from 1 to 65535")
+
+
+def _validate_stage(stage: str, config: Any) -> None:
+    for entry in dataclasses.fields(config):
+        value, flag = getattr(config, entry.name), f"--{stage}.{entry.name.replace('_', '-')}"
+        if isinstance(value, float):
+            validate_number(flag, value, entry.metadata)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            validate_integer(flag, value)
