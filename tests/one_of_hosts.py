@@ -25,13 +25,22 @@ RATES = [0.1, 0.2, 0.3, 0.4, 0.5]
 
 
 def gradients(corpus: Any, case: str, *, divided: bool) -> Any:
-    """The raw gradients of a stage at some parameters, draws on axis 0: of whole batches, or of parts on all devices."""
+    """The raw gradients of a stage at some parameters, draws on axis 0: of whole batches, or of parts on all devices.
+
+    In float64: what differs is then the arithmetic, not the rounding of terms that nearly cancel.
+    """
+    with jax.enable_x64(True):
+        return _gradients(corpus, case, divided)
+
+
+def _gradients(corpus: Any, case: str, divided: bool) -> Any:
     stage, one, functions = test_data_mode.CASES[case](corpus)
     shared, rng = corpus.features(), np.random.default_rng(0)
     shapes = jax.eval_shape(stage.init, shared, one, jax.random.key(0))
     states = [
         jax.tree.map(lambda leaf: (0.3 * rng.standard_normal(leaf.shape)).astype(leaf.dtype), shapes) for _ in range(DRAWS)
     ]
+    states, shared, one = (test_data_mode.as_float64(tree) for tree in (states, shared, one))
 
     def of(stage: Any, seed: Any, *inputs: Any) -> Any:
         return [getattr(stage, function)(*inputs, jax.random.key(seed)) for function in functions]

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import one_of_hosts
 import pytest
-from test_data_mode import PARITY
 
 from infoser import hosts
 from infoser.config import Hosts
@@ -93,8 +92,8 @@ def test_gradients_of_two_hosts_are_those_of_one(case: str, computed: Any, corpu
     eight = leaves(one_of_hosts.gradients(corpus, case, divided=True))
     for index in range(2):
         parted = saved(folder / f"{case}.{index}.npz")
-        assert distance(parted, whole) <= PARITY
-        assert distance(parted, eight) <= PARITY
+        assert distance(parted, whole) <= 1e-11
+        assert distance(parted, eight) <= 1e-11
 
 
 @pytest.mark.parametrize("mode", ["runs", "data"])
@@ -105,7 +104,7 @@ def test_training_on_two_hosts_is_training_on_one(mode: str, computed: Any, quad
         found = saved(folder / f"{mode}.{index}.npz")
         if mode == "runs":  # no sum goes over devices
             assert {name for name in expected if found[name].tobytes() != expected[name].tobytes()} == set()
-        assert distance(found, expected) <= PARITY
+        assert distance(found, expected) <= 1e-6
 
 
 @pytest.fixture(scope="module")
