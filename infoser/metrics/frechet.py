@@ -1,5 +1,7 @@
 """Fréchet distance between Gaussians fitted to two samples, raw and along principal axes of the real one."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Num
 
@@ -25,7 +27,8 @@ def frechet_distance(sample: Num[np.ndarray, "n dim"], other: Num[np.ndarray, "m
     The same units squared as the features; 0 for samples of the same mean and covariance. Means and covariances
     (divisor n - 1) may be of fewer rows than features. Two samples of one distribution are far apart when there are few
     rows for the dimension: two of 860 rows from N(0, I) in 768 dimensions by about 345. Read it beside the value of two
-    real samples of the same sizes only.
+    real samples of the same sizes only; even then rows of slightly too little spread may come out nearer than real ones
+    (0.95 of the spread: 330), which the distance along `principal_axes` shows less and the other measures do not.
 
     Raises:
       InfoserError: for fewer than two rows, or values that are not finite.
@@ -60,7 +63,7 @@ def frechet_distance_along(
     """`frechet_distance` of the samples' coordinates on `principal_axes` of the real reference.
 
     Blind to whatever lies outside these axes, and far less biased in high dimension: two samples of 860 rows from N(0, I)
-    in 64 dimensions are about 2.7 apart.
+    in 64 dimensions are about 2.6 apart.
     """
     mean, directions = axes
     return frechet_distance((sample - mean) @ directions, (other - mean) @ directions)
@@ -74,7 +77,10 @@ def _fit(rows: Float[np.ndarray, "n dim"]) -> tuple[Float[np.ndarray, " dim"], F
 
 def _triangle(rows: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "k dim"]:
     """A matrix of min(n, dim) rows with the same Gram matrix over features."""
-    return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
+    if len(rows) <= rows.shape[1]:
+        return rows
+    triangle: Any = np.linalg.qr(rows, mode="r")
+    return triangle
 
 
 def _root(covariance: Float[np.ndarray, "dim dim"]) -> Float[np.ndarray, "dim dim"]:

@@ -250,24 +250,28 @@ def _fit_and_read(
             updates, moments = optimizer.update(gradients, moments, params)
             return (optax.apply_updates(params, updates), moments, average), None
 
+        def set_aside(params: Any) -> Array:
+            return jax.lax.map(
+                lambda pairs: loss(params, jnp.float32(mi.MINE_START), pairs)[0], _whole(choose, batch_size)
+            ).mean()
+
         def check(carry: Any, pairs: Array) -> tuple[Any, None]:
             state, best, least = carry
             state, _ = jax.lax.scan(step, state, pairs)
-            value = loss(state[0], state[2], choose[:reading_size])[0]
+            value = set_aside(state[0])
             better = value < least  # never where it is not a number
             best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state[0], best)
             return (state, best, jnp.where(better, value, least)), None
 
         start = (first, optimizer.init(first), jnp.float32(mi.MINE_START))
-        least = loss(first, start[2], choose[:reading_size])[0]
-        carry, _ = jax.lax.scan(check, (start, first, least), batches.reshape(CHECKS, per_check, batch_size, 2))
-        held_out = read[: len(read) // reading_size * reading_size].reshape(-1, reading_size, 2)
+        in_checks = batches.reshape(CHECKS, per_check, batch_size, 2)
+        (_, best, _), _ = jax.lax.scan(check, (start, first, set_aside(first)), in_checks)
 
         def reading(pairs: Array) -> tuple[Array, ...]:
-            said = say(carry[1], pairs, estimator.reads)
+            said = say(best, pairs, estimator.reads)
             return tuple(value(said).mean() for _, value in estimator.readings)
 
-        found = jax.lax.map(reading, held_out)
+        found = jax.lax.map(reading, _whole(read, reading_size))
         return tuple(values - log_scale if estimator.density else values for values in found)
 
     return jax.lax.map(one, (rows, keys), batch_size=at_once)
@@ -286,3 +290,9 @@ def _batches(key: Array, rows: Array, steps: int, batch_size: int) -> Int[Array,
     epochs = -(-steps // per_epoch)
     dealt = jax.vmap(lambda each: jax.random.permutation(each, rows)[: per_epoch * batch_size])(jax.random.split(key, epochs))
     return dealt.reshape(-1, batch_size, 2)[:steps]
+
+
+def _whole(rows: Array, size: int) -> Int[Array, "batches size 2"]:
+    """Batches of a size, or one of all rows where there are fewer; what does not fill a batch is left out."""
+    size = min(size, len(rows))
+    return rows[: len(rows) // size * size].reshape(-1, size, 2)

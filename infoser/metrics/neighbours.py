@@ -128,7 +128,8 @@ def nearer_to_train_share(
     """Share of rows whose nearest training row is nearer than their nearest held-out real row, ties counted half.
 
     0.5 for rows that owe nothing to these very training rows, where both are equally many draws of one distribution:
-    then also for a generator of too little spread, which `memorisation` would flag. 1 for copies.
+    then also for a generator of too little spread, which `memorisation` would flag. 1 for copies of rows in `train`.
+    Training rows that are left out to have as many on both sides hide their copies.
 
     Raises:
       InfoserError: for values that are not finite.

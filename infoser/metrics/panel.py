@@ -77,9 +77,9 @@ _DEFAULT = PanelOptions()
 
 
 def panel(
-    generated: Num[np.ndarray, "n dim"],
-    real_reference: Num[np.ndarray, "m dim"],
-    train: Num[np.ndarray, "l dim"],
+    generated: Num[np.ndarray, "n _"],
+    real_reference: Num[np.ndarray, "m _"],
+    train: Num[np.ndarray, "l _"],
     options: PanelOptions = _DEFAULT,
 ) -> dict[str, Any]:
     """All measures of generated rows against real ones that nothing was trained on.
@@ -92,8 +92,9 @@ def panel(
 
     Intervals are mean +- t s sqrt(1 + 1/repeats), with s the standard deviation over repeats and t Student's with
     repeats - 1 degrees of freedom: drawing halves of a sample without replacement varies a smooth statistic as much as
-    drawing the whole sample anew would (delete-half jackknife, doi 10.1214/aos/1176347263). They take the generator
-    and the training rows' choice of speakers as given, and rows as independent.
+    drawing the whole sample anew would (delete-half jackknife, doi 10.1214/aos/1176347263). By simulation a nominal
+    90 % covers 88 to 100 %; intervals are too wide where two samples are of one distribution. They take the generator and
+    the speakers as given, and rows as independent.
 
     Args:
       generated: rows of one generator.
@@ -106,7 +107,7 @@ def panel(
       rows: the size of every sample, with `generated_rows`, `reference_rows`, `train_rows` the sizes of what they were
         drawn from, and `repeats`, `dimensions`, `pca_components`, `neighbours`, `quantile`, `level`.
       measures: by name, {value, low, high, real, real_low, real_high, train, train_low, train_high} and, where it is a test,
-        {p, real_p}: of frechet, frechet_pca, kid, mmd (Gaussian kernel), precision, recall, density, coverage,
+        {p, real_p, train_p}: of frechet, frechet_pca, kid, mmd (Gaussian kernel), precision, recall, density, coverage,
         two_sample_accuracy, memorised_closer_share, memorised_auc, memorised_copies_share, memorised_nearer_to_train_share.
         The memorised ones look up all training rows, save the last, which takes as many as of A; they have no `train`.
 
@@ -163,9 +164,13 @@ def panel_by_class(
 
 
 def _sources(
-    generated: Num[np.ndarray, "n dim"], reference: Num[np.ndarray, "m dim"], train: Num[np.ndarray, "l dim"]
+    generated: Num[np.ndarray, "n _"], reference: Num[np.ndarray, "m _"], train: Num[np.ndarray, "l _"]
 ) -> list[np.ndarray]:
     sources = {"generated rows": generated, "real reference rows": reference, "training rows": train}
+    dimensions = {name: rows.shape[1] for name, rows in sources.items()}
+    if len(set(dimensions.values())) > 1:
+        said = ", ".join(f"{name}: {count}" for name, count in dimensions.items())
+        raise InfoserError(f"quality panel: the three must have the same features, in the same space ({said})")
     return [samples.checked(rows, f"quality panel, {name}", 2 * LEAST) for name, rows in sources.items()]
 
 
