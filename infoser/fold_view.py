@@ -237,7 +237,9 @@ def draw_class_balanced(
     class_key, row_key = jax.random.split(key)
     weight = jnp.where(jnp.asarray(by_prior) != 0, view.class_count, (view.class_count > 0).astype(jnp.int32))
     end = jnp.cumsum(weight)
-    label = jnp.searchsorted(end, jax.random.randint(class_key, (batch_size,), 0, end[-1]), side="right")
+    drawn = jax.random.randint(class_key, (batch_size,), 0, end[-1])
+    # The default would be a loop, in every step.
+    label = jnp.searchsorted(end, drawn, side="right", method="compare_all")
     return draw_of_classes(row_key, view, label, by_length=by_length), label
 
 

@@ -83,16 +83,22 @@ def _itself(said: Array) -> Array:
     return said
 
 
+def _nwj_of_log_ratio(scores: Float[Array, "batch batch"]) -> Float[Array, " batch"]:
+    # NWJ's best critic is 1 + ln ratio. Asked for the log ratio instead, a critic that starts at 0 starts at the best of
+    # shuffled pairs, as it does for the other estimators.
+    return mi.nwj(scores + 1.0)
+
+
 #: What may be asked for. A critic goes with the first five, a module of `models.conditionals` with the others ("club": one
 #: that has `of_pairs`). The critic of "jsd" is the log ratio itself, so it is read in three ways.
 ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
     {
         "infonce": Estimator(_by(mi.infonce), (("infonce", mi.infonce),), bounded=True),
-        "nwj": Estimator(_by(mi.nwj), (("nwj", mi.nwj),)),
+        "nwj": Estimator(_by(_nwj_of_log_ratio), (("nwj", _nwj_of_log_ratio),)),
         "dv": Estimator(_by(mi.dv), (("dv", mi.dv),)),
         "mine": Estimator(mi.mine, (("mine", mi.dv),)),
         "jsd": Estimator(
-            _by(mi.jsd), (("jsd, read by nwj", lambda f: mi.nwj(f + 1.0)), ("jsd, read by dv", mi.dv), ("smile", mi.smile))
+            _by(mi.jsd), (("jsd, read by nwj", _nwj_of_log_ratio), ("jsd, read by dv", mi.dv), ("smile", mi.smile))
         ),
         "barber-agakov": Estimator(_by(_itself), (("barber-agakov", _itself),), density=True),
         "club": Estimator(_by(_itself), (("club", mi.club),), reads="of_pairs"),
@@ -234,15 +240,19 @@ def _fit_and_read(
         def say(params: Any, pairs: Array, method: str = "__call__") -> Any:
             return model.apply(params, scaled_x[pairs[:, 0]], scaled_y[pairs[:, 1]], method=method)
 
+        def objective(params: Any, average: Array, pairs: Array) -> tuple[Array, Array]:
+            return estimator.objective(say(params, pairs), average)
+
         def loss(params: Any, average: Array, pairs: Array) -> tuple[Array, Array]:
-            values, average = estimator.objective(say(params, pairs), average)
+            values, average = objective(params, average, pairs)
             return -values.mean(), average
 
         first = model.init(key, scaled_x[fit[:2, 0]], scaled_y[fit[:2, 1]])
         per_check = -(-steps // CHECKS)
         batches = _batches(jax.random.fold_in(key, 1), fit, CHECKS * per_check, batch_size)
         schedule = optax.cosine_decay_schedule(learning_rate, CHECKS * per_check)  # pyright: ignore[reportArgumentType]
-        optimizer = optax.adamw(schedule, b2=0.99, weight_decay=weight_decay)  # pyright: ignore[reportArgumentType]
+        # A term of one side alone has no gradient at a constant critic but for rounding, which Adam would blow up: hence eps.
+        optimizer = optax.adamw(schedule, b2=0.99, eps=1e-6, weight_decay=weight_decay)  # pyright: ignore[reportArgumentType]
 
         def step(state: Any, pairs: Array) -> tuple[Any, None]:
             params, moments, average = state
@@ -251,17 +261,19 @@ def _fit_and_read(
             return (optax.apply_updates(params, updates), moments, average), None
 
         def set_aside(params: Any) -> Array:
-            return jax.lax.map(
-                lambda pairs: loss(params, jnp.float32(mi.MINE_START), pairs)[0], _whole(choose, batch_size)
-            ).mean()
+            """The objective of every row set aside."""
+            average = jnp.float32(mi.MINE_START)
+            return jax.lax.map(lambda pairs: objective(params, average, pairs)[0], _whole(choose, batch_size)).ravel()
 
         def check(carry: Any, pairs: Array) -> tuple[Any, None]:
-            state, best, least = carry
+            state, best, before = carry
             state, _ = jax.lax.scan(step, state, pairs)
-            value = set_aside(state[0])
-            better = value < least  # never where it is not a number
-            best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state[0], best)
-            return (state, best, jnp.where(better, value, least)), None
+            values = set_aside(state[0])
+            gain = values - before
+            # By more than its standard error, or chance would choose among models of nothing. Never where it is not a number.
+            better = gain.mean() > gain.std() / math.sqrt(len(gain))
+            best, before = jax.tree.map(lambda new, old: jnp.where(better, new, old), (state[0], values), (best, before))
+            return (state, best, before), None
 
         start = (first, optimizer.init(first), jnp.float32(mi.MINE_START))
         in_checks = batches.reshape(CHECKS, per_check, batch_size, 2)

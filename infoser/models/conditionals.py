@@ -1,7 +1,7 @@
 """Conditional models q(y|x) as modules that give ln q in nats: the heads of Barber–Agakov bounds and of vCLUB.
 
 Each is called with x and y alike and returns ln q(yᵢ|xᵢ) for every row, summed over the dimensions of y. Without hidden layers
-everything is linear in x.
+everything is linear in x; all of them begin as if x told nothing.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,13 @@ from infoser.models.mlp import MLP
 
 #: ln σ² is kept inside ± this: a variance can neither vanish nor explode.
 LARGEST_LOG_VARIANCE = 12.0
+
+
+def _from_zero(x: Array, hidden: Sequence[int], out: int, name: str) -> Float[Array, "batch out"]:
+    """A network that begins as 0 for every x, which is all there is to know of x where it tells nothing."""
+    if hidden:
+        x = jax.nn.leaky_relu(MLP(tuple(hidden[:-1]), hidden[-1], name=f"{name}_hidden")(x), 0.2)
+    return nn.Dense(out, kernel_init=nn.initializers.zeros_init(), name=name)(x)
 
 
 def _bounded(log_variance: Array) -> Array:
@@ -36,7 +43,7 @@ class CategoricalConditional(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch x_dim"], label: Int[Array, " batch"]) -> Float[Array, " batch"]:
-        return likelihoods.categorical_log_likelihood(MLP(self.hidden, self.n_classes, name="logits")(x), label)
+        return likelihoods.categorical_log_likelihood(_from_zero(x, self.hidden, self.n_classes, "logits"), label)
 
 
 class GaussianConditional(nn.Module):
@@ -52,17 +59,16 @@ class GaussianConditional(nn.Module):
     hidden: Sequence[int] = ()
     axis: BatchAxis = SINGLE
 
-    def setup(self) -> None:
-        self.mean = MLP(self.hidden, self.dim)
-        self.log_variance = MLP(self.hidden, self.dim)
+    @nn.compact
+    def _parameters(self, x: Array) -> tuple[Array, Array]:
+        return _from_zero(x, self.hidden, self.dim, "mean"), _bounded(_from_zero(x, self.hidden, self.dim, "log_variance"))
 
     def __call__(self, x: Float[Array, "batch x_dim"], y: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
-        return likelihoods.gaussian_log_likelihood(self.mean(x), _bounded(self.log_variance(x)), y)
+        return likelihoods.gaussian_log_likelihood(*self._parameters(x), y)
 
     def of_pairs(self, x: Float[Array, "batch x_dim"], y: Float[Array, "batch dim"]) -> Float[Array, "whole whole"]:
         """ln q(yⱼ|xᵢ) for every pair of the whole batch."""
-        own = self.mean(x), _bounded(self.log_variance(x))
-        return self.axis.whole(likelihoods.gaussian_log_likelihood_of_pairs(*own, self.axis.whole(y)))
+        return self.axis.whole(likelihoods.gaussian_log_likelihood_of_pairs(*self._parameters(x), self.axis.whole(y)))
 
 
 class MixtureConditional(nn.Module):
@@ -82,8 +88,9 @@ class MixtureConditional(nn.Module):
     def __call__(self, x: Float[Array, "batch x_dim"], y: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
         shape = (len(x), self.components, self.dim)
         # The components start apart, or they would stay together.
-        apart = self.param("apart", jax.nn.initializers.normal(1.0), shape[1:])
-        mean = MLP(self.hidden, self.components * self.dim, name="mean")(x).reshape(shape) + apart[None]
-        log_variance = MLP(self.hidden, self.components * self.dim, name="log_variance")(x).reshape(shape)
-        logits = MLP(self.hidden, self.components, name="logits")(x)
-        return likelihoods.gaussian_mixture_log_likelihood(logits, mean, _bounded(log_variance), y)
+        apart = self.param("apart", nn.initializers.normal(1.0), shape[1:])
+        mean, log_variance = (
+            _from_zero(x, self.hidden, self.components * self.dim, name).reshape(shape) for name in ("mean", "log_variance")
+        )
+        logits = _from_zero(x, self.hidden, self.components, "logits")
+        return likelihoods.gaussian_mixture_log_likelihood(logits, mean + apart[None], _bounded(log_variance), y)

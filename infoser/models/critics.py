@@ -81,8 +81,9 @@ class DistanceCritic(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch x_dim"], y: Float[Array, "batch y_dim"]) -> Float[Array, "whole whole"]:
-        # Small, so that f starts near a constant: NWJ never recovers from a start where all pairs score far below 0.
-        small = nn.initializers.variance_scaling(0.01, "fan_in", "normal")
+        # Small, so that f starts near a constant: NWJ never recovers from a start where all pairs score far below 0, and
+        # where there is nothing to learn a constant is the best that there is.
+        small = nn.initializers.variance_scaling(1e-4, "fan_in", "normal")
         ax, by = (
             nn.Dense(self.rank, use_bias=False, kernel_init=small, name=f"{n}_projection")(s) for n, s in (("x", x), ("y", y))
         )

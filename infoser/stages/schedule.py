@@ -49,10 +49,10 @@ def _scale_by_adam(b1: float, b2: float, eps: float = 1e-8) -> optax.GradientTra
     One division and one root for each parameter are left, and no sum is computed twice.
     """
 
-    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, optax.ScaleByAdamState]:
-        count = optax.safe_increment(state.count)
-        mean = jax.tree.map(lambda g, m: b1 * m + (1.0 - b1) * g, gradients, state.mu)
-        square = jax.tree.map(lambda g, v: b2 * v + (1.0 - b2) * g**2, gradients, state.nu)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, optax.ScaleByAdamState]:
+        count = jnp.asarray(optax.safe_increment(state.count))
+        mean = jax.tree.map(lambda g, m: b1 * m + (1.0 - b1) * g, updates, state.mu)
+        square = jax.tree.map(lambda g, v: b2 * v + (1.0 - b2) * g**2, updates, state.nu)
         root = jnp.sqrt(1.0 - b2 ** count.astype(jnp.float32))
         rate = root / (1.0 - b1 ** count.astype(jnp.float32))
         updates = jax.tree.map(lambda m, v: rate * m / (jnp.sqrt(v) + eps * root), mean, square)
