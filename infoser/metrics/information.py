@@ -148,7 +148,11 @@ def mutual_information(
     if parts < 2 or len(x) < parts * LEAST_ROWS:
         least = f"at least 2 parts of {LEAST_ROWS} rows each"
         raise InfoserError(f"information needs {least}, not {len(x)} rows in {parts} parts: give more rows or other parts")
-    rows = _deal(len(x), parts, seeds, seed)
+    features = jnp.asarray(x, jnp.float32), jnp.asarray(y) if _are_classes(y) else jnp.asarray(y, jnp.float32)
+    rows: dict[str, np.ndarray] = dict(_deal(len(x), parts, seeds, seed))
+    rows["x_mean"], rows["x_deviation"] = _moments(x, rows["fit"][..., 0])
+    if not _are_classes(y):
+        rows["y_mean"], rows["y_deviation"] = _moments(y, rows["fit"][..., 1])
     keys = jax.random.split(jax.random.key(seed), 2 * seeds * parts)
     by_batch = _fit_and_read(
         model,
@@ -157,9 +161,9 @@ def mutual_information(
         min(batch_size, rows["fit"].shape[1]),
         min(reading_size, rows["read"].shape[1]),
         at_once,
-        jnp.asarray(x, jnp.float32),
-        jnp.asarray(y) if _are_classes(y) else jnp.asarray(y, jnp.float32),
+        *features,
         rows,
+        _first(model, keys, features[0][:2], features[1][:2]),
         keys,
         jnp.float32(learning_rate),
         jnp.float32(weight_decay),
@@ -214,6 +218,24 @@ def _deal(n: int, parts: int, seeds: int, seed: int) -> dict[str, Int[np.ndarray
     return {name: np.stack(rows).astype(np.int32) for name, rows in zip(("fit", "choose", "read"), together, strict=True)}
 
 
+def _moments(features: Float[np.ndarray, "rows dim"], fit: Int[np.ndarray, "runs count"]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of the rows that every run is fitted to, (runs, dim)."""
+    mean, deviation = zip(
+        *((features[rows].mean(0, np.float64), features[rows].std(0, dtype=np.float64)) for rows in fit), strict=True
+    )
+    return np.array(mean, np.float32), np.maximum(np.array(deviation, np.float32), 1e-6)
+
+
+@partial(jax.jit, static_argnums=0)
+def _first(model: nn.Module, keys: Array, x: Array, y: Array) -> Any:
+    """The parameters that every run starts from.
+
+    A program of its own, so that in the next one they are no constants: XLA for CPU (jax 0.10.2) multiplies by a constant
+    matrix of zeros wrongly, in about every fourth compilation.
+    """
+    return jax.lax.map(lambda key: model.init(key, x, y), keys)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
 def _fit_and_read(
     model: nn.Module,
@@ -225,20 +247,25 @@ def _fit_and_read(
     x: Array,
     y: Array,
     rows: Any,
+    first: Any,
     keys: Array,
     learning_rate: Array,
     weight_decay: Array,
 ) -> tuple[Float[Array, "runs batches"], ...]:
     """Every run's estimates on its held-out batches, one array for each reading."""
+    classes = y.ndim == 1
 
     def one(run: Any) -> tuple[Array, ...]:
-        own, key = run
+        own, first, key = run
         fit, choose, read = (own[name] for name in ("fit", "choose", "read"))
-        scaled_x = _standardised(x, fit[:, 0])[0]
-        scaled_y, log_scale = (y, 0.0) if y.ndim == 1 else _standardised(y, fit[:, 1])
+
+        def batch(pairs: Array) -> tuple[Array, Array]:
+            features = (x[pairs[:, 0]] - own["x_mean"]) / own["x_deviation"]
+            others = y[pairs[:, 1]]
+            return features, others if classes else (others - own["y_mean"]) / own["y_deviation"]
 
         def say(params: Any, pairs: Array, method: str = "__call__") -> Any:
-            return model.apply(params, scaled_x[pairs[:, 0]], scaled_y[pairs[:, 1]], method=method)
+            return model.apply(params, *batch(pairs), method=method)
 
         def objective(params: Any, average: Array, pairs: Array) -> tuple[Array, Array]:
             return estimator.objective(say(params, pairs), average)
@@ -247,7 +274,6 @@ def _fit_and_read(
             values, average = objective(params, average, pairs)
             return -values.mean(), average
 
-        first = model.init(key, scaled_x[fit[:2, 0]], scaled_y[fit[:2, 1]])
         per_check = -(-steps // CHECKS)
         batches = _batches(jax.random.fold_in(key, 1), fit, CHECKS * per_check, batch_size)
         schedule = optax.cosine_decay_schedule(learning_rate, CHECKS * per_check)  # pyright: ignore[reportArgumentType]
@@ -284,16 +310,11 @@ def _fit_and_read(
             return tuple(value(said).mean() for _, value in estimator.readings)
 
         found = jax.lax.map(reading, _whole(read, reading_size))
-        return tuple(values - log_scale if estimator.density else values for values in found)
+        if estimator.density and not classes:
+            found = tuple(values - jnp.log(own["y_deviation"]).sum() for values in found)
+        return found
 
-    return jax.lax.map(one, (rows, keys), batch_size=at_once)
-
-
-def _standardised(features: Array, rows: Array) -> tuple[Array, Array]:
-    """Features with the mean and deviation of some rows taken out, and the logarithm of what they were divided by."""
-    own = features[rows]
-    deviation = jnp.maximum(own.std(axis=0), 1e-6)
-    return (features - own.mean(axis=0)) / deviation, jnp.log(deviation).sum()
+    return jax.lax.map(one, (rows, first, keys), batch_size=at_once)
 
 
 def _batches(key: Array, rows: Array, steps: int, batch_size: int) -> Int[Array, "steps batch_size 2"]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from infoser.models import apply
-from infoser.models.aligner import Aligner
+from infoser.models.aligner import Aligner, BilinearCritic
 from infoser.models.classifier import Classifier
 from infoser.models.generator import Discriminator, Generator, Recogniser
 from infoser.models.mlp import MLP, drop
@@ -45,19 +45,17 @@ def test_aligner_shapes():
     aligned = apply(module, initialised(module, AUDIO, TEXT), AUDIO, TEXT)
     assert aligned.audio.shape == aligned.text.shape == (BATCH, 3)
     assert [head.shape for head in aligned.logits] == [(BATCH, CLASSES)] * 3
-    assert aligned.scores.shape == (BATCH, BATCH)
 
 
-def test_aligner_scores_each_pair_by_itself():
-    module = Aligner(width=8, representation_dim=3, n_classes=CLASSES)
-    params = initialised(module, AUDIO, TEXT)
-    aligned = apply(module, params, AUDIO, TEXT)
+def test_the_bilinear_critic_scores_each_pair_by_itself():
+    module, text = BilinearCritic(), jnp.concatenate([TEXT, TEXT[:, :1]], axis=1)
+    params = initialised(module, AUDIO, text)
+    scores = apply(module, params, AUDIO, text)
     # Entry (i, j) belongs to audio i and text j: hᵢ·W·tⱼ / dim.
-    expected = np.asarray(aligned.audio) @ params["params"]["critic"]["kernel"] @ np.asarray(aligned.text).T / 3
-    np.testing.assert_allclose(aligned.scores, expected, rtol=1e-4, atol=1e-6)
+    expected = np.asarray(AUDIO) @ params["params"]["weight"]["kernel"] @ np.asarray(text).T / 5
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
     permutation = np.array([3, 0, 5, 1, 4, 2])
-    permuted = apply(module, params, AUDIO, TEXT[permutation])
-    np.testing.assert_allclose(permuted.scores, aligned.scores[:, permutation], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(apply(module, params, AUDIO, text[permutation]), scores[:, permutation], rtol=1e-5, atol=1e-6)
 
 
 def test_aligner_without_text_has_an_audio_side_only():
@@ -65,7 +63,7 @@ def test_aligner_without_text_has_an_audio_side_only():
     params = initialised(module, AUDIO, None)
     assert set(params["params"]) == {"audio_encoder", "audio_encoder_norm", "audio_head"}
     aligned = apply(module, params, AUDIO, None)
-    assert aligned.text is None and aligned.scores is None
+    assert aligned.text is None
     assert [head.shape for head in aligned.logits] == [(BATCH, CLASSES)]
 
 
