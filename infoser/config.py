@@ -7,41 +7,20 @@ numbers: runs that differ in them train as one program. Integers, names and swit
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from infoser.bounds import number, share
+from infoser.variants import Variant
 
-Variant = Literal[
-    "none",
-    "natural",
-    "focal",
-    "logit-adjust",
-    "oversample",
-    "noise",
-    "mixup",
-    "smote",
-    "class-gaussian",
-    "cgan",
-    "infogan",
-    "infogan-notext",
-    "infogan-paired",
-]
-VARIANTS: tuple[Variant, ...] = get_args(Variant)
-#: Variants that learn a generator, and what it makes features from: class and text, the class alone, or the class alone
-#: but audio and text features together.
-GENERATORS: dict[str, Literal["class_text", "class", "paired"]] = {
-    "cgan": "class_text",
-    "infogan": "class_text",
-    "infogan-notext": "class",
-    "infogan-paired": "paired",
-}
 #: Parts of a corpus that batches are stratified over.
 VIRTUAL_SHARDS = 64
 #: Labelled rows that `classify.weight_decay` is meant for.
 DECAY_ROWS = 4000
-#: The five of the plain comparison.
-CORE_VARIANTS: tuple[Variant, ...] = ("none", "noise", "cgan", "infogan", "infogan-notext")
-Space = Literal["encoder", "aligned"]
+Space = Literal["encoder", "aligned", "joined"]
+#: Estimators of mutual information as terms of a loss (`models.information`), of features and of classes.
+Estimator = Literal["barber-agakov", "mixture", "infonce", "nwj", "dv", "mine", "jsd", "smile", "club"]
+ClassEstimator = Literal["barber-agakov", "infonce", "nwj", "dv", "mine", "jsd", "smile", "club"]
+Critic = Literal["separable", "bilinear", "distance", "concatenated"]
 
 
 @dataclass(frozen=True)
@@ -72,8 +51,12 @@ class AlignConfig:
     """Utterances in a batch; also the number of candidates in the contrastive loss."""
     cross_fits: int = 5
     """Aligners per run in the aligned space: a row is embedded by the one that did not see its label."""
-    mi_estimator: Literal["jsd", "nwj", "infonce"] = "jsd"
-    """Estimator of I(h;t) in the loss (jsd trains most steadily; nwj and infonce are in nats)."""
+    mi_estimator: Estimator = "jsd"
+    """Estimator of I(h;t) in the loss: jsd (steadiest; not in nats); infonce and nwj (lower bounds); dv, mine and smile (in
+    nats, no bounds of a batch); barber-agakov and mixture (ln q(t|h), one Gaussian or several); club (an upper bound)."""
+    critic: Critic = "bilinear"
+    """What scores pairs (h, t) for the estimators that need it: bilinear, distance (bilinear of low rank), separable (a network
+    for each side) or concatenated (one network for every pair: slow)."""
     learning_rate: float = number(1e-3, low_open=True)
     """AdamW's learning rate at the start; it falls to 0 by a half cosine."""
     weight_decay: float = number(1e-2)
@@ -88,6 +71,8 @@ class AlignConfig:
     """Temperature of the contrastive loss, which divides cosine similarities."""
     mi_weight: float = number(0.1)
     """Weight of the estimate of I(h;t), which is maximised."""
+    joined_weight: float = number(1.0, low_open=True)
+    """Standard deviation of the representations beside encoder features, whose own is 1, in the joined space."""
     frames: bool = True
     """Pool frame sequences by attention where the corpus has them; --align.no-frames: the pooled features."""
 
@@ -125,12 +110,57 @@ class GenerateConfig:
     pair_mi_weight: float = number(0.1)
     """Weight of the estimate of I(ĥ;t̂), which is maximised in the variant infogan-paired."""
     ema_decay: float = share(0.995)
-    """Decay per step of the moving average of G, which generates."""
+    """Decay per step of the moving average of the generator, which generates."""
+    loss: Literal["hinge", "non-saturating", "wasserstein"] = "hinge"
+    """Adversarial loss. wasserstein takes the gradient penalty, and best --generate.critic-steps 5; the others take R1."""
+    gradient_penalty_weight: float = number(10.0)
+    """Weight of the gradient penalty of the wasserstein loss."""
+    discriminator: Literal["projection", "auxiliary"] = "projection"
+    """How D knows of the class: by projection, or by an auxiliary classifier that G has to satisfy too."""
+    auxiliary_weight: float = number(1.0)
+    """Weight of the auxiliary classifier's cross-entropy, for D and G."""
+    spectral_norm: bool = False
+    """Bring the largest singular value of every layer of D to 1."""
+    pack: int = 1
+    """Rows that D judges together (PacGAN), against generators that repeat themselves; divides the batch."""
+    critic_steps: int = 1
+    """Steps of D for each of G."""
+    unlabelled_weight: float = number(0.0)
+    """Weight of a further loss of D on all training rows, labelled or not, whatever their class; 0: D sees labelled rows."""
+    class_mi_estimator: ClassEstimator = "barber-agakov"
+    """Estimator of I(c;ĥ): barber-agakov is ln q(c|ĥ) by Q; the others are those of --align.mi-estimator."""
+    text_mi_estimator: Estimator = "barber-agakov"
+    """Estimator of I(t;ĥ): barber-agakov is ln q(t|ĥ) per dimension by Q; the others are those of --align.mi-estimator."""
+    pair_mi_estimator: Estimator = "jsd"
+    """Estimator of I(ĥ;t̂) in the variant infogan-paired; as --align.mi-estimator."""
+    critic: Critic = "separable"
+    """What scores pairs for the estimators that need it; as --align.critic."""
+    noise_levels: int = 100
+    """diffusion: levels of noise that a row is made through."""
+    diffusion_learning_rate: float = number(1e-3, low_open=True)
+    """diffusion: Adam's learning rate."""
+    condition_dropout: float = share(0.1)
+    """diffusion: share of training rows whose condition is hidden, which guidance needs."""
+    guidance: float = number(0.0)
+    """diffusion: how far the condition is exaggerated; 0: not at all."""
+    label_by: Literal["condition", "recogniser", "teacher"] = "condition"
+    """Class probabilities of generated rows: of the class they were made from, by Q (which then learns from real rows too) or
+    by the teacher of --augment.teacher-parts. infogan-unconditional has no class: recogniser stands in for condition."""
+    keep_by: Literal["all-rows", "discriminator", "recogniser", "teacher", "consensus"] = "all-rows"
+    """Which generated rows are kept, class by class: all-rows; those that D takes for real; whose class Q or the teacher is
+    surest of; consensus: by the worst of the three ranks."""
+    keep_share: float = number(0.5, low_open=True, high=1.0, high_open=False)
+    """Share of the generated rows that --generate.keep-by keeps; as many more are generated."""
+    fill: Literal["balanced", "minority", "prior"] = "balanced"
+    """Classes of the added rows of generators: equally many; so that real and added rows together are as balanced as they can
+    be; or as frequent as in the training part."""
+    curriculum: float = number(1.0, low_open=True, high=1.0, high_open=False)
+    """Share of the generated rows, the surest ones, that the classifier begins with; it grows to all of them."""
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Settings of the controls, which make rows without learning a generator."""
+    """Settings of the controls, which make rows without learning a generator, and of the teacher."""
 
     noise_scale: float = number(0.5)
     """noise: standard deviation, in standard deviations of a feature."""
@@ -140,6 +170,9 @@ class AugmentConfig:
     """smote: nearest neighbours of the same class to interpolate towards."""
     focal_gamma: float = number(2.0)
     """focal: exponent of the focal loss."""
+    teacher_parts: int = 5
+    """teacher: heads on audio and text that are trained on all but one part of the speakers each; a row is taught by the one
+    that has not seen it, rows without a label by all."""
     logit_adjustment: float = number(1.0)
     """logit-adjust: multiple of the log prior that is added to the logits in training, under the prior's sampling."""
 
@@ -196,10 +229,15 @@ class Config:
     variants: tuple[Variant, ...] = ("none", "noise", "infogan")
     """What the classifier is trained on. none: real rows, class-balanced batches; natural: batches by prior; focal: focal
     loss; logit-adjust: by prior, logits adjusted. Added rows: oversample (copies), noise (copies with Gaussian noise),
-    mixup, smote, class-gaussian, cgan (infogan with the information terms at 0), infogan (made from class and text),
-    infogan-notext (from the class alone), infogan-paired (audio and text features together)."""
+    mixup, smote, class-gaussian, teacher (all training rows, with class probabilities by heads on both modalities that did not
+    see them), cgan (infogan with the information terms at 0), infogan (made from class and text), infogan-notext (from the
+    class alone), infogan-paired (audio and text features together), infogan-other-text (text of another row of the class),
+    infogan-wrong-text (infogan, asked for a class with the text of another: a probe), infogan-text-alone,
+    infogan-unconditional; diffusion, diffusion-notext, diffusion-paired (the same by denoising diffusion)."""
     aligned_variants: tuple[Variant, ...] = ()
     """Variants that are trained in the aligned space too; their rows carry the cell space=aligned."""
+    joined_variants: tuple[Variant, ...] = ()
+    """Variants that are trained in the joined space too; their rows carry the cell space=joined."""
     seeds: tuple[int, ...] = (0,)
     """One run for each seed, fold and variant."""
     folds: tuple[str, ...] = ()
@@ -212,8 +250,8 @@ class Config:
     label_fraction: float = number(1.0, low_open=True, high_open=False, high=1.0)
     """Share of each class' training labels that is used, drawn for each fold and seed; the other rows stay, unlabelled."""
     space: Space = "encoder"
-    """Where features are generated and classified: encoder (the encoders' own features) or aligned (representations of
-    cross-fitted aligners)."""
+    """Where features are generated and classified: encoder (the encoders' own features), aligned (representations of
+    cross-fitted aligners) or joined (encoder features with representations of a label-free aligner appended)."""
     parallel: Literal["runs", "data"] = "runs"
     """How devices are used: runs gives each device its share of the runs, data its share of every batch."""
     accumulate: int = 1

@@ -69,11 +69,8 @@ def cross_fit(
             anchors = np.sort(np.concatenate([anchors, withheld]))
             hidden[withheld] = UNLABELLED
             spare -= missing
-    embedded_by = np.full(len(label), -1)
-    embedded_by[train] = _dealt_by_speaker(speaker[train], hidden[train] >= 0, parts)
     read = hidden if has_text is None else np.where(has_text, hidden, UNLABELLED)
-    if not _every_aligner_sees_labels(embedded_by[train], read[train], parts):
-        embedded_by[train] = _dealt_by_row(read[train], parts)
+    embedded_by = deal(train, hidden, read, speaker, parts)
     if not _every_aligner_sees_labels(embedded_by[train], read[train], parts):
         raise InfoserError(
             f"the aligned space needs labels for each of {parts} aligners, and the training part has "
@@ -82,6 +79,29 @@ def cross_fit(
         )
     labels = tuple(np.where(embedded_by == part, UNLABELLED, hidden).astype(label.dtype) for part in range(parts))
     return CrossFit(labels, embedded_by, anchors, has_text)
+
+
+def deal(
+    train: Int[np.ndarray, " train"],
+    label: Int[np.ndarray, " rows"],
+    read: Int[np.ndarray, " rows"],
+    speaker: np.ndarray,
+    parts: int,
+) -> Int[np.ndarray, " rows"]:
+    """(N,) the part that each training row is of, −1 for other rows: by speaker, or singly where that leaves a part unseen.
+
+    Args:
+      train: training rows.
+      label: (N,) labels that speakers are weighed by, −1 for none.
+      read: (N,) those that can be learned from.
+      speaker: (N,) speakers.
+      parts: number of parts; what is fitted for one sees the others.
+    """
+    part = np.full(len(label), -1)
+    part[train] = _dealt_by_speaker(speaker[train], label[train] >= 0, parts)
+    if not _every_aligner_sees_labels(part[train], read[train], parts):
+        part[train] = _dealt_by_row(read[train], parts)
+    return part
 
 
 def _every_aligner_sees_labels(dealt: np.ndarray, label: np.ndarray, parts: int) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 import infoser
 from infoser import compilation_cache, demo, parallel, protocols, run_folder, shards
-from infoser.config import GENERATORS, Config
+from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.encoders.identity import describe
 from infoser.errors import InfoserError
@@ -25,8 +25,9 @@ from infoser.runs import run_space
 from infoser.saved_config import fingerprint
 from infoser.stages.classify import MODALITIES
 from infoser.trainer import Trainer
+from infoser.variants import GENERATORS
 
-ALIGNED_CELL = "space=aligned"
+ALIGNED_CELL, JOINED_CELL = "space=aligned", "space=joined"
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def train_final(config: Config, corpus: Corpus, trainer: Trainer) -> None:
 
 def final_config(config: Config, variant: Any) -> Config:
     """The settings of the final model of a variant."""
-    return dataclasses.replace(config, variants=(variant,), aligned_variants=(), label_fraction=1.0)
+    return dataclasses.replace(config, variants=(variant,), aligned_variants=(), joined_variants=(), label_fraction=1.0)
 
 
 def final_fold(utterances: int) -> Fold:
@@ -151,8 +152,11 @@ def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
     """
     protocol, folds = plan_folds(config, corpus)
     notes = [f"fold {fold.name}: {note}" for fold in folds for note in fold.notes]
-    if config.aligned_variants and "none" not in config.aligned_variants:
-        notes.append("variants in the aligned space are compared to none in the encoder space; add none to --aligned-variants")
+    for space, variants in (("aligned", config.aligned_variants), ("joined", config.joined_variants)):
+        if variants and "none" not in variants:
+            notes.append(
+                f"variants in the {space} space are compared to none in the encoder space; add none to --{space}-variants"
+            )
     predictions, quality = [], []
     for cell, cell_config in cells(config).items():
         outputs = run_space(cell_config, corpus, folds, trainer)
@@ -172,7 +176,7 @@ def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
         ]
         quality += quality_rows(outputs, corpus, cell)
     scores = _scores(config, corpus, predictions, folds, _protocol_name(protocol, config))
-    order = list(dict.fromkeys(config.variants + config.aligned_variants))
+    order = list(dict.fromkeys(config.variants + config.aligned_variants + config.joined_variants))
     rows = sorted(scores.rows, key=lambda row: (row["cell"], MODALITIES.index(row["modality"]), order.index(row["variant"])))
     return {
         "rows": rows,
@@ -216,10 +220,16 @@ def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
     """
     if corpus.text is None:
         flags = {"--variants": config.variants, "--aligned-variants": config.aligned_variants}
+        flags |= {"--joined-variants": config.joined_variants}
+        if config.space == "joined" or config.joined_variants:
+            raise InfoserError(
+                f"the joined space can't be had: corpus {corpus.name!r} has no text features here to align audio with; use "
+                "--space encoder and no --joined-variants"
+            )
         flags |= {"--final-variant": (config.final_variant,)} if config.final else {}
-        conditioned = {v for variants in flags.values() for v in variants if GENERATORS.get(v) in ("class_text", "paired")}
+        conditioned = {v for variants in flags.values() for v in variants if v in GENERATORS and GENERATORS[v].needs_text}
         without = {
-            flag: dict.fromkeys("infogan-notext" if variant in conditioned else variant for variant in variants)
+            flag: dict.fromkeys(_without_text(variant) if variant in conditioned else variant for variant in variants)
             for flag, variants in flags.items()
             if conditioned & set(variants)
         }
@@ -241,16 +251,21 @@ def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
     return protocol, folds
 
 
+def _without_text(variant: str) -> str:
+    return "diffusion-notext" if GENERATORS[variant].model == "diffusion" else "infogan-notext"
+
+
 def plan(config: Config, corpus: Corpus) -> str:
     """What is going to be trained, in a line."""
     protocol, folds = plan_folds(config, corpus)
     units, modalities = len(folds) * len(config.seeds), 1 if corpus.text is None else len(MODALITIES)
     aligners = generators = heads = 0
     for part in cells(config).values():
-        kinds = [GENERATORS.get(variant) for variant in part.variants]
-        generators += units * sum(kind is not None for kind in kinds)
+        recipes = [GENERATORS[variant] for variant in part.variants if variant in GENERATORS]
+        generators += units * len(recipes)
         heads += units * modalities * len(part.variants)
-        aligners += units * (part.align.cross_fits if part.space == "aligned" else "class_text" in kinds)
+        conditioned = part.space == "joined" or any(recipe.conditioned_on_text for recipe in recipes)
+        aligners += units * (part.align.cross_fits if part.space == "aligned" else conditioned)
     return (
         f"{corpus.name}: {len(folds)} folds ({protocol}) × {len(config.seeds)} seeds: {aligners} aligners, {generators} "
         f"generators, {heads} heads, in {config.run_dir}{_encoded_by(corpus)}"
@@ -273,10 +288,12 @@ def _protocol_name(protocol: str, config: Config) -> str:
 
 def cells(config: Config) -> dict[str, Config]:
     """The parts of an experiment that differ in more than the variant, by the name that their rows carry."""
-    plain = dataclasses.replace(config, aligned_variants=())
-    found = {"" if config.space == "encoder" else ALIGNED_CELL: plain}
+    plain = dataclasses.replace(config, aligned_variants=(), joined_variants=())
+    found = {{"encoder": "", "aligned": ALIGNED_CELL, "joined": JOINED_CELL}[config.space]: plain}
     if config.aligned_variants:
         found[ALIGNED_CELL] = dataclasses.replace(plain, space="aligned", variants=config.aligned_variants)
+    if config.joined_variants:
+        found[JOINED_CELL] = dataclasses.replace(plain, space="joined", variants=config.joined_variants)
     return found
 
 

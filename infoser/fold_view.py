@@ -32,6 +32,7 @@ class FoldView:
       labelled_rows: those with a label, sorted by class.
       class_start, class_count: where each class begins in `labelled_rows`, and how many rows it has.
       source: which layer of stacked features (see `Features`) these rows are read from.
+      aligned: which layer of the representations that are appended to them, where there are any.
       audio_mean, audio_scale, text_mean, text_scale: standardise features as (x − mean) · scale; of all training rows,
         and of those with text.
       audio_frames, text_frames: the same for frames, where they are read.
@@ -44,6 +45,7 @@ class FoldView:
     class_start: Int[Array, " classes"]
     class_count: Int[Array, " classes"]
     source: Int[Array, ""]
+    aligned: Int[Array, ""]
     audio_mean: Float[Array, " audio_dim"]
     audio_scale: Float[Array, " audio_dim"]
     text_mean: Float[Array, " text_dim"]
@@ -62,6 +64,7 @@ class FoldView:
         audio: np.ndarray,
         text: np.ndarray | None,
         source: int = 0,
+        aligned: int = 0,
         rows_padded: int,
         labelled_padded: int,
         has_text: np.ndarray | None = None,
@@ -94,9 +97,7 @@ class FoldView:
         lengths = audio_frames or text_frames
         if lengths is not None:
             rows = rows[np.argsort(lengths.count[rows], kind="stable")]
-        labelled = rows[label[rows] >= 0]
-        labelled = labelled[np.argsort(label[labelled], kind="stable")]
-        count = np.bincount(label[labelled], minlength=n_classes)
+        labelled, count = _by_class(rows, label, n_classes)
         return cls(
             rows=_padded(rows, rows_padded, rows[0]),
             row_count=_host(len(rows), np.int32),
@@ -104,6 +105,7 @@ class FoldView:
             class_start=_host(np.cumsum(count) - count, np.int32),
             class_count=_host(count, np.int32),
             source=_host(source, np.int32),
+            aligned=_host(aligned, np.int32),
             audio_mean=_host(audio_mean, np.float32),
             audio_scale=_host(audio_scale, np.float32),
             text_mean=_host(text_mean, np.float32),
@@ -112,6 +114,18 @@ class FoldView:
             text_frames=of_text_frames,
             virtual_shards=virtual_shards,
         )
+
+    def relabelled(self, label: np.ndarray) -> Self:
+        """The same rows, on the host, with other labels.
+
+        Args:
+          label: (N,) of the whole corpus with −1 where the label must not be used.
+        """
+        rows: Any = self.rows
+        labelled, count = _by_class(rows[: int(self.row_count)], label, len(self.class_count))
+        tables = {"labelled_rows": _padded(labelled, len(self.labelled_rows), rows[0])}
+        tables |= {"class_start": _host(np.cumsum(count) - count, np.int32), "class_count": _host(count, np.int32)}
+        return self.replace(**tables)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @struct.dataclass
@@ -126,6 +140,8 @@ class Features:
       text: (layers, N, text_dim), or None.
       condition: (aligners, N, condition_dim), the text representation that a generator is conditioned on, or None; of all
         rows, also where the others are of a table.
+      audio_aligned, text_aligned: (aligners, N, dim) representations that are appended to the features, as they are, or None;
+        of all rows too.
       audio_frames, text_frames: the sequences that an aligner reads in place of the features, if any.
       table_rows: of a table, the rows that it holds, ascending, filled up with the largest int32; None for all rows.
     """
@@ -136,6 +152,19 @@ class Features:
     audio_frames: FrameTable | None = None
     text_frames: FrameTable | None = None
     table_rows: Int[Array, " table"] | None = None
+    audio_aligned: Float[Array, "aligners rows aligned_dim"] | None = None
+    text_aligned: Float[Array, "aligners rows aligned_dim"] | None = None
+
+    @property
+    def audio_dim(self) -> int:
+        """Width of what `read_audio` gives."""
+        return self.audio.shape[-1] + (0 if self.audio_aligned is None else self.audio_aligned.shape[-1])
+
+    @property
+    def text_dim(self) -> int:
+        """Width of what `read_text` gives; 0 without text."""
+        own = 0 if self.text is None else self.text.shape[-1]
+        return own + (0 if self.text_aligned is None else self.text_aligned.shape[-1])
 
     def place(self, rows: Int[Array, " batch"]) -> Int[Array, " batch"]:
         """Where `rows` stand in the arrays."""
@@ -153,18 +182,20 @@ class Features:
 
     def read_audio(self, view: FoldView, rows: Int[Array, " batch"]) -> Float[Array, "batch audio_dim"]:
         """Standardised audio features of `rows`."""
-        return (self._read(self.audio, view, rows) - view.audio_mean) * view.audio_scale
+        features = (self._read(self.audio, view, rows) - view.audio_mean) * view.audio_scale
+        return _appended(features, self.audio_aligned, view, rows)
 
     def read_text(self, view: FoldView, rows: Int[Array, " batch"]) -> Float[Array, "batch text_dim"] | None:
         """Standardised text features of `rows`, or None without text."""
         if self.text is None:
             return None
-        return (self._read(self.text, view, rows) - view.text_mean) * view.text_scale
+        features = (self._read(self.text, view, rows) - view.text_mean) * view.text_scale
+        return _appended(features, self.text_aligned, view, rows)
 
     def joined(self, table: "Features") -> "Features":
         """These features with what a table holds of the others."""
-        condition = self.condition
-        return table.replace(condition=condition)  # pyright: ignore[reportAttributeAccessIssue]
+        stay = {name: getattr(self, name) for name in ("condition", "audio_aligned", "text_aligned")}
+        return table.replace(**stay)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _pack(self, frames: Any, statistics: Any, rows: Int[Array, " batch"], budget: int) -> PackedFrames:
         place = self.place(rows)
@@ -183,6 +214,12 @@ class Features:
         """Standardised text frames of `rows`, in `budget` tiles."""
         assert self.text_frames is not None and view.text_frames is not None
         return self._pack(self.text_frames, view.text_frames, rows, budget)
+
+
+def _appended(
+    features: Float[Array, "batch dim"], aligned: Any, view: FoldView, rows: Int[Array, " batch"]
+) -> Float[Array, "batch whole_dim"]:
+    return features if aligned is None else jnp.concatenate([features, aligned[view.aligned, rows]], axis=-1)
 
 
 def standardisation(features: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -253,6 +290,12 @@ def draw_of_classes(
 
 def _strata(view: FoldView, batch_size: int, by_length: bool) -> np.ndarray:
     return stratum_order(batch_size) if by_length else shard_of_place(batch_size, view.virtual_shards)
+
+
+def _by_class(rows: np.ndarray, label: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the rows that have a label, sorted by class; and how many each class has."""
+    labelled = rows[label[rows] >= 0]
+    return labelled[np.argsort(label[labelled], kind="stable")], np.bincount(label[labelled], minlength=n_classes)
 
 
 def _host(value: Any, dtype: Any) -> Any:

@@ -154,7 +154,7 @@ def _model(request: Request, config: Config, corpus: Corpus) -> tuple[Config, tu
         raise InfoserError(f"{request.folder} has no fold {request.fold!r}; its folds: {', '.join(by_name)}")
     if request.variant and request.variant not in config.variants:
         raise InfoserError(f"{request.folder} has no variant {request.variant!r}; its variants: {', '.join(config.variants)}")
-    return dataclasses.replace(config, aligned_variants=()), folds, by_name[request.fold], ""
+    return dataclasses.replace(config, aligned_variants=(), joined_variants=()), folds, by_name[request.fold], ""
 
 
 def _encoders(request: Request, corpus: Corpus, *, with_text: bool) -> tuple[Modality, Modality | None]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import tyro
 
 from infoser.commandline import refuse_repeated_flags
-from infoser.config import CORE_VARIANTS, Config, Data, GenerateConfig
+from infoser.config import Config, Data, GenerateConfig
 from infoser.validation import validate
+from infoser.variants import CORE_VARIANTS
 
 PRESETS: dict[str, tuple[str, Config]] = {
     "demo": (

@@ -17,6 +17,7 @@ from infoser.pools import HELD_OUT, Pools
 from infoser.spaces import Space, make_space
 from infoser.stages.classify import MODALITIES, Classify, ClassifyRun, GeneratedRows
 from infoser.trainer import Trainer
+from infoser.variants import GENERATORS
 
 #: Test rows that heads read together.
 TEST_ROWS = 4096
@@ -97,6 +98,7 @@ def _head_numbers(config: Config, variant: str, labelled: int, *, adds_rows: boo
         "by_prior": 1.0 if variant in ("natural", "logit-adjust") else 0.0,
         "focal_gamma": augment.focal_gamma if variant == "focal" else 0.0,
         "logit_adjustment": augment.logit_adjustment if variant == "logit-adjust" else 0.0,
+        "curriculum": generate.curriculum if variant in GENERATORS and not probe else 1.0,
     }
 
 
@@ -105,7 +107,7 @@ def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str) -> list[He
     dim = space.real(0, modality, np.zeros(1, int)).shape[1]
     n_heads = len(matrix.config.variants)
     if modality == "audio":  # with probes
-        n_heads += sum(pools.adds_rows(variant) for variant in matrix.config.variants)
+        n_heads += sum(pools.probed(variant) for variant in matrix.config.variants)
     parts = _equal_parts(matrix, n_heads * pools.largest * (dim + matrix.n_classes) * 4)
     heads = []
     for number, part in enumerate(parts):
@@ -146,7 +148,7 @@ def _heads_of(
             adds_rows = pools.adds_rows(variant)
             added, kept_back = pools.rows(i, variant, modality) if adds_rows else (None, None)
             generated = _padded(added, pools.largest, dim, matrix.n_classes)
-            for probe in (False, True) if adds_rows and probed else (False,):
+            for probe in (False, True) if probed and pools.probed(variant) else (False,):
                 members.append((unit, variant, probe))
                 held_out.append(kept_back if probe else None)
                 values = _head_numbers(config, variant, int(view.class_count.sum()), adds_rows=adds_rows, probe=probe)
@@ -158,7 +160,7 @@ def _heads_of(
     blank = np.zeros((HELD_OUT, dim), np.float32)
     of_held_out = None
     if any(rows is not None for rows in held_out):
-        kept_rows = np.stack([blank if rows is None else rows.features for rows in held_out])
+        kept_rows = np.stack([blank if rows is None else _filled_up(rows.features, HELD_OUT) for rows in held_out])
         of_held_out = trained.outputs("log_probabilities_of", runs=kept_rows)
     return [
         HeadOutputs(
@@ -175,7 +177,12 @@ def _heads_of(
 
 
 def _held_out(said: np.ndarray | None, number: int, rows: Rows | None) -> tuple[np.ndarray, np.ndarray] | None:
-    return None if said is None or rows is None else (said[number], labels(rows))
+    return None if said is None or rows is None else (said[number][: len(rows.target)], labels(rows))
+
+
+def _filled_up(features: np.ndarray, size: int) -> np.ndarray:
+    """Rows repeated up to a size that all runs share; what is said of the repeated ones is cut off."""
+    return features[np.arange(size) % len(features)]
 
 
 def _padded(rows: Rows | None, size: int, dim: int, n_classes: int) -> GeneratedRows:

@@ -28,7 +28,7 @@ _NESTED = {
     "augment": AugmentConfig,
     "classify": ClassifyConfig,
 }
-_LISTS = ("variants", "aligned_variants", "seeds", "folds")
+_LISTS = ("variants", "aligned_variants", "joined_variants", "seeds", "folds")
 
 
 def to_json(config: Config) -> dict[str, Any]:

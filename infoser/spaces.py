@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from infoser import parallel
-from infoser.config import GENERATORS, numbers
+from infoser.config import numbers
 from infoser.corpus import UNLABELLED, Frames
 from infoser.cross_fitting import combine, cross_fit
 from infoser.fold_view import Features, FoldView, standardisation
@@ -23,6 +23,7 @@ from infoser.stages.align import Align, AlignRun, TileBounds
 from infoser.strata import stratum_bounds
 from infoser.streaming import Stream
 from infoser.trainer import say
+from infoser.variants import GENERATORS
 
 #: Test utterances whose audio is scored against every one's text.
 MOST_PAIRED = 2048
@@ -56,34 +57,49 @@ class Space:
         """Standardised features of rows, as unit `number` sees them, in host memory."""
         view: Any = self.views[number]
         layer = int(view.source)
-        parts = []
+        parts: list[Any] = []
         if modality in ("audio", "both"):
             parts.append((self.host.audio[layer][rows] - view.audio_mean) * view.audio_scale)
+            parts += [] if self.host.audio_aligned is None else [self.host.audio_aligned[int(view.aligned)][rows]]
         if modality in ("text", "both") and self.host.text is not None:
             parts.append((self.host.text[layer][rows] - view.text_mean) * view.text_scale)
+            parts += [] if self.host.text_aligned is None else [self.host.text_aligned[int(view.aligned)][rows]]
         return np.concatenate(parts, axis=-1)
 
 
 def make_space(matrix: Matrix) -> Space:
     """The space that the configuration asks for, its aligners trained or restored."""
-    return _encoder_space(matrix) if matrix.config.space == "encoder" else _aligned_space(matrix)
+    return _aligned_space(matrix) if matrix.config.space == "aligned" else _encoder_space(matrix)
 
 
 def _encoder_space(matrix: Matrix) -> Space:
-    """Encoder features, and where a variant needs them, text conditions by an aligner trained without labels."""
+    """Encoder features, and where a variant needs them, text conditions by an aligner trained without labels.
+
+    In the joined space that aligner's representations are appended to the features, those of audio and of text each to theirs.
+    """
+    joined = matrix.config.space == "joined"
     corpus, units = matrix.corpus, matrix.units
     host = _features([corpus.audio], None if corpus.text is None else [corpus.text])
     features = _placed(matrix, host)
     views, text_views = _views(matrix, [corpus.audio] * len(units), None if corpus.text is None else [corpus.text] * len(units))
-    if not any(GENERATORS.get(variant) == "class_text" for variant in matrix.config.variants):
+    conditioned = any(GENERATORS[one].conditioned_on_text for one in matrix.config.variants if one in GENERATORS)
+    if not conditioned and not joined:
         return Space(host, features, views, text_views, {})
     unlabelled = np.full(len(corpus), UNLABELLED)
     runs = [_align_run(matrix, unit, unlabelled) for unit in units]
     trained = matrix.train("align", _stage(matrix, runs, label_free=True), units, runs, _with_frames(matrix, features))
     audio, text = _embedded(matrix, trained)
     alignment = _alignment(matrix, trained, audio, text)
-    condition: Any = np.stack([_standardised(matrix, text[i], unit) for i, unit in enumerate(units)])
-    return Space(host, _with_condition(matrix, features, condition), views, text_views, alignment)
+    everything = np.ones(len(corpus), bool)
+    condition: Any = np.stack([_standardised(matrix, text[i], unit, corpus.with_text) for i, unit in enumerate(units)])
+    resident = {"condition": condition}
+    if joined:
+        weight = np.float32(matrix.config.align.joined_weight)
+        of_audio = np.stack([_standardised(matrix, audio[i], unit, everything) for i, unit in enumerate(units)])
+        resident |= {"audio_aligned": weight * of_audio, "text_aligned": weight * condition}
+        views, text_views = ([view.replace(aligned=np.int32(i)) for i, view in enumerate(own)] for own in (views, text_views))  # pyright: ignore
+        host = host.replace(**{name: resident[name] for name in ("audio_aligned", "text_aligned")})  # pyright: ignore
+    return Space(host, _with_resident(matrix, features, resident), views, text_views, alignment)
 
 
 def _embedded(matrix: Matrix, trained: Loaded) -> tuple[Any, Any]:
@@ -155,7 +171,9 @@ def _aligned_space(matrix: Matrix) -> Space:
     combined = [combine(fit, [modality[i * parts : (i + 1) * parts] for modality in embedded]) for i, fit in enumerate(fits)]
     audio = [modalities[0] for modalities in combined]
     text = None if corpus.text is None else [modalities[1] for modalities in combined]
-    condition = None if text is None else [_standardised(matrix, text[i], unit) for i, unit in enumerate(units)]
+    condition = (
+        None if text is None else [_standardised(matrix, text[i], unit, corpus.with_text) for i, unit in enumerate(units)]
+    )
     host = _features(audio, text, condition)
     views, text_views = _views(matrix, audio, text, layered=True)
     return Space(host, matrix.trainer.mode.replicate(host), views, text_views, {})
@@ -197,13 +215,13 @@ def _placed(matrix: Matrix, host: Features) -> Features | Stream:
     return Stream(np.asarray(audio)[0], None if text is None else np.asarray(text)[0], None, None, _NOTHING, mode, limit)
 
 
-def _with_condition(matrix: Matrix, features: Features | Stream, condition: Any) -> Features | Stream:
-    """The features, and on the devices what generators are conditioned on."""
-    condition = matrix.trainer.mode.replicate(condition)
+def _with_resident(matrix: Matrix, features: Features | Stream, arrays: Mapping[str, Any]) -> Features | Stream:
+    """The features, and on the devices what aligners made of every row."""
+    placed = {name: matrix.trainer.mode.replicate(each) for name, each in arrays.items()}
     if isinstance(features, Stream):
-        resident: Any = features.resident.replace(condition=condition)  # pyright: ignore[reportAttributeAccessIssue]
+        resident: Any = features.resident.replace(**placed)  # pyright: ignore[reportAttributeAccessIssue]
         return dataclasses.replace(features, resident=resident)
-    return features.replace(condition=condition)  # pyright: ignore[reportAttributeAccessIssue]
+    return features.replace(**placed)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _with_frames(matrix: Matrix, features: Features | Stream) -> Features | Stream:
@@ -261,6 +279,7 @@ def _stage(matrix: Matrix, runs: Sequence[AlignRun], *, label_free: bool) -> Ali
         batch_size=config.batch_size,
         steps=config.steps,
         mi_estimator=config.mi_estimator,
+        critic=config.critic,
         compute_dtype=matrix.config.compute_dtype,
         audio_bounds=tile_bounds(runs, audio, config.batch_size),
         text_bounds=tile_bounds(runs, text, config.batch_size),
@@ -280,8 +299,8 @@ def _features(
     return Features(stack(audio), stack(text), stack(condition))
 
 
-def _standardised(matrix: Matrix, text: np.ndarray, unit: Unit) -> np.ndarray:
-    """Text representations, standardised by those of the training rows that have text."""
+def _standardised(matrix: Matrix, representation: np.ndarray, unit: Unit, known: np.ndarray) -> np.ndarray:
+    """Representations, standardised by those of the training rows that have them; zeros for rows that have none."""
     train = unit.fold.train
-    mean, scale = standardisation(text[train[matrix.corpus.with_text[train]]])
-    return ((text - mean) * scale).astype(np.float32)
+    mean, scale = standardisation(representation[train[known[train]]])
+    return np.where(known[:, None], (representation - mean) * scale, 0.0).astype(np.float32)

@@ -6,6 +6,7 @@ from typing import Any
 from infoser.bounds import NUMBER, validate_integer, validate_number
 from infoser.config import Config, Hosts
 from infoser.errors import InfoserError
+from infoser.variants import GENERATORS
 
 
 def validate(config: Config) -> None:
@@ -20,6 +21,7 @@ def validate(config: Config) -> None:
     for flag, values in (
         ("--variants", config.variants),
         ("--aligned-variants", config.aligned_variants),
+        ("--joined-variants", config.joined_variants),
         ("--seeds", config.seeds),
         ("--folds", config.folds),
     ):
@@ -29,8 +31,10 @@ def validate(config: Config) -> None:
     negative = [seed for seed in config.seeds if not 0 <= seed < 2**31]
     if negative:
         raise InfoserError(f"--seeds {negative[0]}: a seed is an integer from 0 to 2147483647")
-    if config.space == "aligned" and config.aligned_variants:
-        raise InfoserError("--aligned-variants adds to the encoder space; with --space aligned name them in --variants")
+    for space, variants in (("aligned", config.aligned_variants), ("joined", config.joined_variants)):
+        if config.space == space and variants:
+            raise InfoserError(f"--{space}-variants adds to another space; with --space {space} name them in --variants")
+    _validate_generators(config)
     for stage in ("align", "generate", "augment", "classify"):
         _validate_stage(stage, getattr(config, stage))
     if config.keep_partner and config.protocol not in ("auto", "speaker"):
@@ -53,6 +57,32 @@ def validate(config: Config) -> None:
         raise InfoserError("--align.batch-size must be at least 2: a pair needs another to be told from")
     if config.align.cross_fits < 2:
         raise InfoserError("--align.cross-fits must be at least 2: a row is embedded by an aligner that left its label out")
+
+
+def _validate_generators(config: Config) -> None:
+    """Refuses settings of generators that contradict each other, or that a variant can't follow."""
+    generate = config.generate
+    if generate.batch_size % max(generate.pack, 1):
+        raise InfoserError(
+            f"--generate.pack {generate.pack}: must divide --generate.batch-size {generate.batch_size}, which D judges in packs"
+        )
+    if config.augment.teacher_parts < 2:
+        raise InfoserError("--augment.teacher-parts must be at least 2: a row is taught by a head that left its speaker out")
+    named = (
+        *config.variants,
+        *config.aligned_variants,
+        *config.joined_variants,
+        *((config.final_variant,) if config.final else ()),
+    )
+    diffusion = [name for name in named if name in GENERATORS and GENERATORS[name].model == "diffusion"]
+    asked = {"--generate.keep-by": generate.keep_by, "--generate.label-by": generate.label_by}
+    for flag, value in asked.items():
+        if diffusion and value in ("discriminator", "recogniser", "consensus"):
+            raise InfoserError(f"{flag} {value}: {diffusion[0]} has neither discriminator nor recogniser; teacher can judge it")
+    if diffusion and generate.curriculum < 1 and generate.keep_by != "teacher":
+        raise InfoserError(
+            f"--generate.curriculum: nothing says how sure a row of {diffusion[0]} is; add --generate.keep-by teacher"
+        )
 
 
 def _validate_hosts(hosts: Hosts) -> None:

@@ -45,7 +45,7 @@ def generate(corpus, **structure):
 
 def classify(corpus):
     one = dict.fromkeys(("learning_rate", "dropout", "input_dropout", "ema_decay", "generated_weight"), np.float32(0.1))
-    one |= dict.fromkeys(("weight_decay", "label_smoothing", "focal_gamma", "logit_adjustment"), np.float32(0))
+    one |= dict.fromkeys(("weight_decay", "label_smoothing", "focal_gamma", "logit_adjustment", "curriculum"), np.float32(0))
     one |= {"real_weight": np.float32(1)}
     pool = GeneratedRows(np.ones((5, 7), np.float32), np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]], np.int32(5))
     runs = [ClassifyRun(view, pool, one | {"by_prior": np.float32(i % 2)}) for i, view in enumerate(views(corpus))]
@@ -54,7 +54,8 @@ def classify(corpus):
 
 CASES = {
     "align frames": align_frames,
-    "generate pairs": lambda corpus: generate(corpus, with_text=False, paired=True),
+    "generate pairs": lambda corpus: generate(corpus, paired=True),
+    "generate otherwise": lambda corpus: generate(corpus, unlabelled=True, labels_itself=True, critic_steps=2),
     "classify": classify,
 }
 

@@ -1,4 +1,4 @@
-"""The aligner: audio and text encoders into one representation space, class heads, and a critic for Î(h;t)."""
+"""The aligner: audio and text encoders into one representation space, and class heads."""
 
 from typing import NamedTuple
 
@@ -60,12 +60,3 @@ class Aligner(nn.Module):
         joint = nn.Dense(self.n_classes, name="joint_head")
         logits += (nn.Dense(self.n_classes, name="text_head")(t), joint(jnp.concatenate([h, t], axis=-1)))
         return Aligned(h, t, logits)
-
-
-class BilinearCritic(nn.Module):
-    """f(h, t) = hᵀ W t / dim between all pairs of a batch: a critic for Î(h;t)."""
-
-    @nn.compact
-    def __call__(self, audio: Float[Array, "batch dim"], text: Float[Array, "batch dim"]) -> Float[Array, "batch batch"]:
-        dim = text.shape[-1]
-        return nn.Dense(dim, use_bias=False, name="weight")(audio) @ text.T / dim

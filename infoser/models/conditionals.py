@@ -36,14 +36,23 @@ class CategoricalConditional(nn.Module):
     Attributes:
       n_classes: number of classes.
       hidden: width of each hidden layer.
+      axis: how the batch is spread over devices; only `of_pairs` reads the whole of it.
     """
 
     n_classes: int
     hidden: Sequence[int] = ()
+    axis: BatchAxis = SINGLE
 
     @nn.compact
+    def _logits(self, x: Array) -> Float[Array, "batch classes"]:
+        return _from_zero(x, self.hidden, self.n_classes, "logits")
+
     def __call__(self, x: Float[Array, "batch x_dim"], label: Int[Array, " batch"]) -> Float[Array, " batch"]:
-        return likelihoods.categorical_log_likelihood(_from_zero(x, self.hidden, self.n_classes, "logits"), label)
+        return likelihoods.categorical_log_likelihood(self._logits(x), label)
+
+    def of_pairs(self, x: Float[Array, "batch x_dim"], label: Int[Array, " batch"]) -> Float[Array, "whole whole"]:
+        """ln q(cⱼ|xᵢ) for every pair of the whole batch."""
+        return self.axis.whole(jax.nn.log_softmax(self._logits(x))[:, self.axis.whole(label)])
 
 
 class GaussianConditional(nn.Module):

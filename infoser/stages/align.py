@@ -14,14 +14,13 @@ from jaxtyping import Array, Float, Int
 from infoser.batch_axis import SINGLE, BatchAxis
 from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_rows
 from infoser.frame_table import TILE
-from infoser.losses import cross_modal, mutual_information
+from infoser.losses import cross_modal
+from infoser.losses.mutual_information import MINE_START
 from infoser.models import apply
-from infoser.models.aligner import Aligned, Aligner, BilinearCritic
+from infoser.models.aligner import Aligned, Aligner
+from infoser.models.information import InformationTerm
 from infoser.stages.schedule import adamw, adamw_step
 from infoser.strata import largest_share
-
-_CRITIC = BilinearCritic()
-ESTIMATORS = {"infonce": mutual_information.infonce, "nwj": mutual_information.nwj, "jsd": mutual_information.jsd}
 
 
 @struct.dataclass
@@ -41,8 +40,11 @@ class AlignRun:
 
 @struct.dataclass
 class AlignState:
+    """Parameters and the optimiser's state; `log_average` is that of MINE, and None for the other estimators."""
+
     params: Any
     optimizer: optax.OptState
+    log_average: Float[Array, ""] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Align:
     batch_size: int
     steps: int
     mi_estimator: str
+    critic: str = "bilinear"
     audio_bounds: TileBounds | None = None
     text_bounds: TileBounds | None = None
     compute_dtype: str = "float32"
@@ -92,12 +95,20 @@ class Align:
         return (
             (() if self.label_free else ("class",))
             + (("contrastive", "mutual_information") if self.has_text else ())
+            + (("log_average",) if self._averages else ())
             + ("total",)
         )
 
     @property
     def _model(self) -> Aligner:
         return Aligner(self.width, self.representation_dim, self.n_classes, self.axis)
+
+    @property
+    def _averages(self) -> bool:
+        return self.has_text and self.mi_estimator == "mine"
+
+    def _information(self) -> InformationTerm:
+        return InformationTerm(self.mi_estimator, self.critic, self.width, dim=self.representation_dim)
 
     @property
     def _by_length(self) -> bool:
@@ -138,8 +149,8 @@ class Align:
         params = {"aligner": self._model.init(key, *read)}
         if self.has_text:
             representation = jnp.zeros((1, self.representation_dim))
-            params["critic"] = _CRITIC.init(jax.random.fold_in(key, 1), representation, representation)
-        return AlignState(params, adamw(0.0, 0.0).init(params))
+            params["critic"] = self._information().init(jax.random.fold_in(key, 1), representation, representation)
+        return AlignState(params, adamw(0.0, 0.0).init(params), jnp.float32(MINE_START) if self._averages else None)
 
     def gradients(
         self, state: AlignState, shared: Features, run: AlignRun, key: jax.Array
@@ -173,10 +184,13 @@ class Align:
                 # Representations of the whole batch: every device's utterances are negatives of all others'.
                 audio, text = self.axis.whole(pairs.audio), self.axis.whole(pairs.text)
                 terms["contrastive"] = cross_modal.symmetric_contrastive(audio, text, numbers["temperature"]).mean()
-                scores = apply(_CRITIC, params["critic"], audio, text)
-                terms["mutual_information"] = ESTIMATORS[self.mi_estimator](scores).mean()
+                average = MINE_START if state.log_average is None else state.log_average
+                said = self._information()(params["critic"], audio, text, average)
+                terms["mutual_information"] = said.estimate
+                if self._averages:
+                    terms["log_average"] = said.log_average
                 total += numbers["contrastive_weight"] * terms["contrastive"]
-                total -= numbers["mi_weight"] * terms["mutual_information"]
+                total -= numbers["mi_weight"] * said.objective
             return total, terms | {"total": total}
 
         return self.axis.mean(jax.grad(loss, has_aux=True)(state.params))
@@ -186,7 +200,8 @@ class Align:
     ) -> tuple[AlignState, dict[str, Float[Array, ""]]]:
         """One step of AdamW."""
         gradients, terms = self.gradients(state, shared, run, key)
-        return AlignState(*adamw_step(gradients, state.params, state.optimizer, run.numbers, progress)), terms
+        stepped = adamw_step(gradients, state.params, state.optimizer, run.numbers, progress)
+        return AlignState(*stepped, terms.get("log_average")), terms
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -245,5 +260,5 @@ class Align:
         representations: tuple[Float[Array, "batch dim"], Float[Array, "batch dim"]],
         key: jax.Array,
     ) -> Float[Array, "batch batch"]:
-        """f(h, t) between all pairs of the given representations."""
-        return apply(_CRITIC, state.params["critic"], *representations)
+        """f(h, t), or ln q(t|h), of all pairs of the given representations."""
+        return self._information().scores(state.params["critic"], *representations)

@@ -44,7 +44,8 @@ class ClassifyRun:
       generated: the pool that generated rows are drawn from.
       numbers: learning_rate, weight_decay, dropout, input_dropout, label_smoothing, ema_decay; real_weight and
         generated_weight, the shares of real and generated rows in the loss; by_prior (0: class-balanced batches, 1:
-        by prior), focal_gamma and logit_adjustment (0 for none), by which imbalance controls differ.
+        by prior), focal_gamma and logit_adjustment (0 for none), by which imbalance controls differ; curriculum, the share of
+        the generated rows, from the first on, that training begins with (1: all).
     """
 
     view: FoldView
@@ -162,6 +163,9 @@ class Classify:
         self, state: ClassifyState, shared: Features, run: ClassifyRun, key: jax.Array, progress: Float[Array, ""]
     ) -> tuple[ClassifyState, dict[str, Float[Array, ""]]]:
         """One step of AdamW, and of the moving average."""
+        share = run.numbers["curriculum"] + (1.0 - run.numbers["curriculum"]) * progress
+        shown = jnp.ceil(share * run.generated.count).astype(jnp.int32)
+        run = replace(run, generated=replace(run.generated, count=shown))
         gradients, terms = self.gradients(state, shared, run, key)
         params, optimizer = adamw_step(gradients, state.params, state.optimizer, run.numbers, progress)
         average = moving_average(params, state.average, run.numbers["ema_decay"], progress * self.steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,15 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from infoser.batch_axis import SINGLE, BatchAxis
-from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_of_classes
-from infoser.losses import adversarial, mutual_information
+from infoser.batch_axis import SINGLE
+from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_of_classes, draw_rows
+from infoser.losses import adversarial, likelihoods
+from infoser.losses.mutual_information import MINE_START
 from infoser.models import apply
-from infoser.models.generator import Discriminator, Generator, PairCritic, Recogniser, Recovered
+from infoser.models.discriminator import SPECTRAL, Judged
+from infoser.models.generator import condition_of
+from infoser.stages.conditions import GenerateRun, Pool, draw, read_condition
+from infoser.stages.networks import UNKNOWN, Networks
 from infoser.stages.schedule import adam, moving_average
 
 _ADAM = {"b1": 0.5, "b2": 0.9}
@@ -23,142 +27,29 @@ Terms = dict[str, Float[Array, ""]]
 
 
 @struct.dataclass
-class GenerateRun:
-    """What differs between runs: the fold's rows, and numbers.
-
-    Attributes:
-      view: the fold's training rows.
-      aligner: which layer of `Features.condition` holds this run's text representations.
-      numbers: generator_learning_rate, discriminator_learning_rate, dropout, r1_weight, class_mi_weight,
-        text_mi_weight, pair_mi_weight, ema_decay.
-      lenders: where the view has rows without text, those that have it: they lend theirs to audio made from the class.
-    """
-
-    view: FoldView
-    aligner: Int[Array, ""]
-    numbers: dict[str, Float[Array, ""]]
-    lenders: FoldView | None = None
-
-
-@struct.dataclass
 class GenerateState:
-    """Parameters and optimiser states; G, Q and the pair critic share an optimiser, `average` is G's moving average."""
+    """Parameters and optimiser states.
+
+    G, Q and the critics of information share an optimiser; `average` is G's moving average; `log_averages` are those of MINE.
+    """
 
     players: dict[str, Any]
     discriminator: Any
     average: Any
     players_optimizer: optax.OptState
     discriminator_optimizer: optax.OptState
-
-
-class Pool(NamedTuple):
-    """Generated rows: standardised audio features and emotions; the text that goes with each.
-
-    `text` is generated too when pairs are; otherwise `text_row` is the corpus row that lends its own.
-    """
-
-    audio: Float[Array, "pool audio_dim"]
-    label: Int[Array, " pool"]
-    text_row: Int[Array, " pool"]
-    text: Float[Array, "pool text_dim"] | None
-
-
-class _Draw(NamedTuple):
-    """A whole batch of rows and their emotions, and this device's share of labels, text conditions and features."""
-
-    rows: Int[Array, " batch"]
-    labels: Int[Array, " batch"]
-    label: Int[Array, " local"]
-    text: Float[Array, "local text_dim"] | None
+    log_averages: dict[str, Float[Array, ""]] = struct.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Generate:
-    """G(z, c, t) → ĥ against a projection discriminator D(h | c, t), with Q recovering (c, t) from ĥ.
+class Generate(Networks):
+    """G(z, c, t) → ĥ against a discriminator D(h | c, t), with Q recovering (c, t) from ĥ.
 
-    Minimises the hinge losses plus R1 at real features, and for G and Q jointly
-    −λ_c·E[ln q(c|ĥ)] − λ_t·E[ln q(t|ĥ)] / dim t, the Barber–Agakov bound on I((c,t);ĥ) up to constants
-    (arXiv 1606.03657, eq. 5). With both weights 0 this is a conditional GAN.
-
-    Paired, G(z, c) → (ĥ, t̂): D judges pairs, Q reads ĥ, and −λ_p·Î(ĥ;t̂) takes the place of the text term.
-
-    Attributes:
-      with_text: conditions on t too (c alone otherwise).
-      paired: generates text features along with the audio features; excludes `with_text`.
-      width, latent_dim: of the networks, and of z.
-      batch_size, steps: of training.
-      compute_dtype: what networks compute in while they train; the critic of pairs in float32.
-      axis: how a batch is spread over devices; that critic reads it whole, whatever its parts.
+    Minimises an adversarial loss with a gradient penalty, and for G and Q jointly −λ_c·Î(c;ĥ) − λ_t·Î(t;ĥ): by default the
+    Barber–Agakov bounds E[ln q(c|ĥ)] and E[ln q(t|ĥ)] / dim t up to constants (arXiv 1606.03657, eq. 5). With both weights 0
+    this is a conditional GAN. Paired, G(z, c) → (ĥ, t̂): D judges pairs, Q reads ĥ, and −λ_p·Î(ĥ;t̂) takes the place of the
+    text term.
     """
-
-    n_classes: int
-    with_text: bool
-    width: int
-    latent_dim: int
-    batch_size: int
-    steps: int
-    paired: bool = False
-    compute_dtype: str = "float32"
-    axis: BatchAxis = SINGLE
-    name: str = "generate"
-
-    @property
-    def terms(self) -> tuple[str, ...]:
-        """Names of the loss terms in the order of their computation."""
-        text = ("text_log_likelihood",) if self.with_text else ("pair_information",) if self.paired else ()
-        return ("discriminator", "r1", "generator", "class_log_likelihood", *text)
-
-    def _generator(self, shared: Features) -> Generator:
-        text_dim = shared.text.shape[-1] if self.paired and shared.text is not None else 0
-        return Generator(self.width, shared.audio.shape[-1] + text_dim, self.n_classes)
-
-    @property
-    def _discriminator(self) -> Discriminator:
-        return Discriminator(self.width, self.n_classes, self.axis)
-
-    def _recogniser(self, shared: Features) -> Recogniser:
-        text_dim = shared.condition.shape[-1] if self.with_text and shared.condition is not None else 0
-        return Recogniser(self.width, self.n_classes, text_dim)
-
-    @property
-    def _critic(self) -> PairCritic:
-        return PairCritic(self.width, axis=self.axis)
-
-    def _draw(self, shared: Features, run: GenerateRun, key: jax.Array, batch_size: int) -> _Draw:
-        rows, labels = draw_class_balanced(key, run.view, batch_size)
-        text = None
-        if self.with_text:
-            assert shared.condition is not None
-            text = shared.condition[run.aligner, self.axis.local(rows)]
-        return _Draw(rows, labels, self.axis.local(labels), text)
-
-    def _real(self, shared: Features, view: FoldView, rows: Int[Array, " local"]) -> Float[Array, "local dim"]:
-        audio = shared.read_audio(view, rows)
-        text = shared.read_text(view, rows) if self.paired else None
-        return audio if text is None else jnp.concatenate([audio, text], axis=-1)
-
-    def _generate(
-        self, shared: Features, params: Any, condition: _Draw, key: jax.Array, dtype: str = "float32"
-    ) -> Float[Array, "local dim"]:
-        noise = self.axis.local(jax.random.normal(key, (len(condition.rows), self.latent_dim)))
-
-        def of_part(axis: BatchAxis, key: jax.Array, *given: Any) -> Any:
-            return apply(self._generator(shared), params, *given, dtype=dtype)
-
-        return self.axis.in_parts(of_part, key, noise, condition.label, condition.text)
-
-    def _score(self, run: GenerateRun, params: Any, features: Any, condition: _Draw, key: jax.Array) -> Float[Array, " local"]:
-        def of_part(axis: BatchAxis, key: jax.Array, *given: Any) -> Any:
-            model, rngs = Discriminator(self.width, self.n_classes, axis), {"dropout": key}
-            return apply(model, params, *given, run.numbers["dropout"], train=True, rngs=rngs, dtype=self.compute_dtype)
-
-        return self.axis.in_parts(of_part, key, features, condition.label, condition.text)
-
-    def _recover(self, shared: Features, params: Any, audio: Any, key: jax.Array) -> Recovered:
-        def of_part(axis: BatchAxis, key: jax.Array, audio: Any) -> Recovered:
-            return apply(self._recogniser(shared), params, audio, dtype=self.compute_dtype)
-
-        return self.axis.in_parts(of_part, key, audio)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -173,27 +64,39 @@ class Generate:
         """As much of a run as `rows_read` needs."""
         return run.view
 
+    def _discriminator_keys(self, key: jax.Array) -> list[jax.Array]:
+        """A key for each of D's steps before one of G."""
+        return [key, *(jax.random.fold_in(key, number) for number in range(1, self.critic_steps))]
+
     def rows_read(self, drawn_from: FoldView, key: jax.Array) -> Int[Array, "draws batch"]:
-        """The rows whose features a step with this key reads: the real ones that D sees; conditions are at hand."""
-        discriminator_key, _ = jax.random.split(key)
-        real_key = jax.random.split(discriminator_key, 5)[0]
-        return draw_class_balanced(real_key, drawn_from, self.batch_size)[0][None]
+        """The rows whose features a step with this key reads: the real ones that D and Q see; conditions are at hand."""
+        discriminator_key, players_key = jax.random.split(key)
+        rows = []
+        for own in self._discriminator_keys(discriminator_key):
+            rows.append(draw_class_balanced(jax.random.split(own, 5)[0], drawn_from, self.batch_size)[0])
+            if self.unlabelled:
+                rows.append(draw_rows(_unlabelled_key(own), drawn_from, self.batch_size))
+        if self.labels_itself:
+            rows.append(draw_class_balanced(_labelled_key(players_key), drawn_from, self.batch_size)[0])
+        return jnp.stack(rows)
 
     def init(self, shared: Features, run: GenerateRun, key: jax.Array) -> GenerateState:
-        """Fresh parameters of G, Q and D."""
+        """Fresh parameters of G, Q, D and the critics."""
         keys = jax.random.split(key, 5)
-        condition = self._draw(shared, run, keys[0], 2 * self.axis.size)
+        condition = self._draw(shared, run, keys[0], 2 * self.axis.size * self.pack)
         features = self._real(shared, run.view, self.axis.local(condition.rows))
-        audio = features[:, : shared.audio.shape[-1]]
+        audio, text = jnp.split(features, [shared.audio_dim], axis=-1)
+        given = condition_of(condition.label if self.by_class else None, self.n_classes, condition.text, len(audio))
+        label = condition.label if self.by_class and not self._classifies else None
+        judged = condition_of(label, self.n_classes, condition.text, len(audio))
         players = {
-            "generator": self._generator(shared).init(
-                keys[1], jnp.zeros((2, self.latent_dim)), condition.label, condition.text
-            ),
+            "generator": self._generator(shared).init(keys[1], jnp.zeros((len(audio), self.latent_dim)), given),
             "recogniser": self._recogniser(shared).init(keys[2], audio),
         }
-        if self.paired:
-            players["critic"] = self._critic.init(keys[4], audio, features[:, shared.audio.shape[-1] :])
-        discriminator = self._discriminator.init(keys[3], features, condition.label, condition.text)
+        others = {"class": condition.label, "text": condition.text, "pair": text}
+        for number, (name, term) in enumerate(self.critics().items()):
+            players[f"{name}_critic"] = term.init(jax.random.fold_in(keys[4], number), audio, others[name])  # pyright: ignore
+        discriminator = self._discriminator(self.axis).init(keys[3], features, judged)
         optimizer = adam(0.0, **_ADAM)
         return GenerateState(
             players=players,
@@ -202,6 +105,7 @@ class Generate:
             average=jax.tree.map(jnp.array, players["generator"]),
             players_optimizer=optimizer.init(players),
             discriminator_optimizer=optimizer.init(discriminator),
+            log_averages={name: jnp.float32(MINE_START) for name, term in self.critics().items() if term.estimator == "mine"},
         )
 
     def discriminator_gradients(
@@ -209,77 +113,164 @@ class Generate:
     ) -> tuple[Any, Terms]:
         """Gradients of D's loss on a fresh batch, and its terms, over the whole batch."""
         real_key, condition_key, noise_key, *dropout_keys = jax.random.split(key, 5)
+        numbers, game = run.numbers, adversarial.GAMES[self.loss]
         real = self._draw(shared, run, real_key, self.batch_size)
         features = self._real(shared, run.view, self.axis.local(real.rows))
         imagined = self._draw(shared, run, condition_key, self.batch_size)
         generated = self._generate(shared, state.players["generator"], imagined, noise_key, self.compute_dtype)
 
+        def judge(params: Any, x: Any, label: Any, text: Any, number: int) -> Judged:
+            own = dropout_keys[number] if number < 2 else jax.random.fold_in(key, number)
+            return self._judge(numbers, params, x, label, text, own)
+
         def loss(params: Any) -> tuple[Float[Array, ""], Terms]:
-            score, penalty = adversarial.score_and_r1(lambda x: self._score(run, params, x, real, dropout_keys[0]), features)
-            judged = self._score(run, params, generated, imagined, dropout_keys[1])
-            hinge, r1 = adversarial.hinge_discriminator(score, judged).mean(), penalty.mean()
-            return hinge + run.numbers["r1_weight"] * r1, {"discriminator": hinge, "r1": r1}
+            of_generated = judge(params, generated, imagined.label, imagined.text, 1)
+
+            def of_real(packs: Any, number: int = 0) -> Any:
+                return tuple(judge(params, self._apart(packs), real.label, real.text, number))
+
+            if self.loss == "wasserstein":
+                score, logits = of_real(self._packed(features))
+                share = self.axis.local(jax.random.uniform(jax.random.fold_in(key, 5), (self.batch_size // self.pack,)))
+                between = (self._packed(features), self._packed(generated), share)
+                penalty = adversarial.gradient_penalty(lambda packs: of_real(packs, 6)[0], *between)
+                weight = numbers["gradient_penalty_weight"]
+            else:
+                score, penalty, logits = adversarial.score_and_r1(of_real, self._packed(features))
+                weight = numbers["r1_weight"]
+            terms = {"discriminator": game.discriminator(score, of_generated.score).mean(), self._penalty: penalty.mean()}
+            total = terms["discriminator"] + weight * terms[self._penalty]
+            if self._classifies:
+                pairs: Any = ((logits, real.label), (of_generated.logits, imagined.label))
+                terms["auxiliary"] = -sum(
+                    (likelihoods.categorical_log_likelihood(*pair).mean() for pair in pairs), jnp.zeros(())
+                )
+                total += numbers["auxiliary_weight"] * terms["auxiliary"]
+            if self.unlabelled:
+                rows = self.axis.local(draw_rows(_unlabelled_key(key), run.view, self.batch_size))
+                unknown = jnp.full(rows.shape, UNKNOWN)
+                text = read_condition(shared, run, rows) if self.with_text else None
+                of_all = judge(params, self._real(shared, run.view, rows), unknown, text, 8).score
+                of_any = judge(params, generated, unknown, imagined.text, 9).score
+                terms["unlabelled"] = game.discriminator(of_all, of_any).mean()
+                total += numbers["unlabelled_weight"] * terms["unlabelled"]
+            return total, terms
 
         return self.axis.mean(jax.grad(loss, has_aux=True)(state.discriminator))
 
     def player_gradients(self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array) -> tuple[Any, Terms]:
-        """Gradients of the loss of G, Q and the pair critic on a fresh batch, and its terms, over the whole batch."""
+        """Gradients of the loss of G, Q and the critics on a fresh batch, and its terms, over the whole batch."""
         condition_key, noise_key, dropout_key = jax.random.split(key, 3)
+        numbers = run.numbers
         condition = self._draw(shared, run, condition_key, self.batch_size)
 
         def loss(players: Any) -> tuple[Float[Array, ""], Terms]:
             generated = self._generate(shared, players["generator"], condition, noise_key, self.compute_dtype)
-            audio, text = jnp.split(generated, [shared.audio.shape[-1]], axis=-1)
-            judged = self._score(run, state.discriminator, generated, condition, dropout_key)
-            terms = {"generator": adversarial.hinge_generator(judged).mean()}
+            audio, text = jnp.split(generated, [shared.audio_dim], axis=-1)
+            judged = self._judge(numbers, state.discriminator, generated, condition.label, condition.text, dropout_key)
+            terms = {"generator": adversarial.GAMES[self.loss].generator(judged.score).mean()}
+            total = terms["generator"]
+            if judged.logits is not None:
+                total -= numbers["auxiliary_weight"] * likelihoods.categorical_log_likelihood(
+                    judged.logits, condition.label
+                ).mean()  # fmt: skip
             recovered = self._recover(shared, players["recogniser"], audio, dropout_key)
-            log_q = mutual_information.categorical_log_likelihood(recovered.logits, condition.label).mean()
-            terms["class_log_likelihood"] = log_q
-            total = terms["generator"] - run.numbers["class_mi_weight"] * log_q
-            if self.with_text:
-                read_back: Any = (recovered.text_mean, recovered.text_log_variance, condition.text)
-                log_q_text = mutual_information.gaussian_log_likelihood_per_dimension(*read_back).mean()
-                terms["text_log_likelihood"] = log_q_text
-                total -= run.numbers["text_mi_weight"] * log_q_text
-            if self.paired:
-                information = mutual_information.jsd(apply(self._critic, players["critic"], audio, text)).mean()
-                terms["pair_information"] = information
-                total -= run.numbers["pair_mi_weight"] * information
-            return total, terms
+            others = {"class": condition.label, "text": condition.text, "pair": text}
+            critics, averages = self.critics(), {}
+            for term in self.informed:
+                if term in critics:
+                    said = critics[term](
+                        players[f"{term}_critic"], audio, others[term], state.log_averages.get(term, MINE_START)
+                    )  # pyright: ignore
+                    objective, estimate = said.objective, said.estimate
+                    if term in state.log_averages:
+                        averages[f"{term}_log_average"] = said.log_average
+                elif term == "class":
+                    objective = estimate = likelihoods.categorical_log_likelihood(recovered.logits, condition.label).mean()
+                else:
+                    read: Any = (recovered.text_mean, recovered.text_log_variance, condition.text)
+                    objective = estimate = likelihoods.gaussian_log_likelihood_per_dimension(*read).mean()
+                terms[self.name_of(term)] = estimate
+                total -= numbers[f"{term}_mi_weight"] * objective
+            if self.labels_itself:
+                rows, labels = draw_class_balanced(_labelled_key(key), run.view, self.batch_size)
+                real = shared.read_audio(run.view, self.axis.local(rows))
+                logits = self._recover(shared, players["recogniser"], real, dropout_key).logits
+                terms["recogniser"] = -likelihoods.categorical_log_likelihood(logits, self.axis.local(labels)).mean()
+                total += terms["recogniser"]
+            return total, terms | averages
 
         return self.axis.mean(jax.grad(loss, has_aux=True)(state.players))
+
+    def _discriminator_step(
+        self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array
+    ) -> tuple[GenerateState, Terms]:
+        gradients, terms = self.discriminator_gradients(state, shared, run, key)
+        updates, optimizer = adam(run.numbers["discriminator_learning_rate"], **_ADAM).update(
+            gradients, state.discriminator_optimizer
+        )
+        discriminator: Any = optax.apply_updates(state.discriminator, updates)
+        if self.spectral_norm:  # the power iteration goes on with the weights as they are now, whatever the rows
+            dim = discriminator["params"]["first"]["kernel"].shape[0] // self.pack
+            of_condition = discriminator["params"].get("projection", {"kernel": jnp.zeros((0, 1))})["kernel"].shape[0]
+            rows = jnp.zeros((self.pack, dim)), jnp.zeros((self.pack, of_condition // self.pack))
+            model = self._discriminator(SINGLE)
+            _, refreshed = model.apply(discriminator, *rows, refresh=True, mutable=[SPECTRAL])
+            discriminator = {**discriminator, **refreshed}
+        return replace(state, discriminator=discriminator, discriminator_optimizer=optimizer), terms
 
     def train_step(
         self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array, progress: Float[Array, ""]
     ) -> tuple[GenerateState, Terms]:
-        """One step of D, then one of G and Q, on fresh draws."""
+        """The steps of D, then one of G and Q, on fresh draws."""
         numbers = run.numbers
         discriminator_key, players_key = jax.random.split(key)
-        gradients, terms = self.discriminator_gradients(state, shared, run, discriminator_key)
-        updates, discriminator_optimizer = adam(numbers["discriminator_learning_rate"], **_ADAM).update(
-            gradients, state.discriminator_optimizer
-        )
-        state = replace(
-            state,
-            discriminator=optax.apply_updates(state.discriminator, updates),
-            discriminator_optimizer=discriminator_optimizer,
-        )
+        if self.critic_steps == 1:
+            state, terms = self._discriminator_step(state, shared, run, discriminator_key)
+        else:
+            keys = jnp.stack(self._discriminator_keys(discriminator_key))
+            state, every = jax.lax.scan(lambda own, k: self._discriminator_step(own, shared, run, k), state, keys)
+            terms = jax.tree.map(lambda values: values.mean(), every)
         gradients, player_terms = self.player_gradients(state, shared, run, players_key)
         updates, players_optimizer = adam(numbers["generator_learning_rate"], **_ADAM).update(
             gradients, state.players_optimizer
         )
         players: Any = optax.apply_updates(state.players, updates)
         average = moving_average(players["generator"], state.average, numbers["ema_decay"], progress * self.steps)
-        state = replace(state, players=players, players_optimizer=players_optimizer, average=average)
+        log_averages = {name: player_terms[f"{name}_log_average"] for name in state.log_averages}
+        state = replace(state, players=players, players_optimizer=players_optimizer, average=average, log_averages=log_averages)
         return state, terms | player_terms
 
     def outputs(self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array, size: int) -> Pool:
         """`size` rows from the moving average of G, for class-balanced conditions (c, t) of labelled training rows."""
+        return self._pool(state, shared, run, key, size, self.text)
+
+    def outputs_of_wrong_text(
+        self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array, size: int
+    ) -> Pool:
+        """`outputs` where each class goes with the text of another class: which of both is followed?"""
+        return self._pool(state, shared, run, key, size, "wrong")
+
+    def _pool(self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array, size: int, text: str) -> Pool:
         condition_key, noise_key = jax.random.split(jax.random.fold_in(key, self.steps))
-        condition = self._draw(shared, run, condition_key, size)
-        generated = self._generate(shared, state.average, condition, noise_key)
-        audio, text = jnp.split(generated, [shared.audio.shape[-1]], axis=-1)
-        rows = condition.rows
+        condition = draw(condition_key, shared, run, size, SINGLE, text)
+        plain = replace(self, axis=SINGLE)
+        generated = plain._generate(shared, state.average, condition, noise_key)
+        audio, made_text = jnp.split(generated, [shared.audio_dim], axis=-1)
+        log_q = jax.nn.log_softmax(apply(self._recogniser(shared), state.players["recogniser"], audio).logits)
+        label = condition.labels if self.by_class or self.with_text else log_q.argmax(axis=1).astype(condition.labels.dtype)
+        lent = condition.text_rows
         if run.lenders is not None:
-            rows = draw_of_classes(jax.random.fold_in(condition_key, 1), run.lenders, condition.labels)
-        return Pool(audio, condition.labels, rows, text if self.paired else None)
+            lent = draw_of_classes(jax.random.fold_in(condition_key, 1), run.lenders, label)
+        elif not self.by_class and not self.with_text:
+            lent = draw_of_classes(jax.random.fold_in(condition_key, 1), run.view, label)
+        score = plain._score_alone(state.discriminator, generated, condition)
+        return Pool(audio, label, lent, made_text if self.paired else None, score, log_q)
+
+
+def _unlabelled_key(key: jax.Array) -> jax.Array:
+    return jax.random.fold_in(key, 7)
+
+
+def _labelled_key(key: jax.Array) -> jax.Array:
+    return jax.random.fold_in(key, 3)

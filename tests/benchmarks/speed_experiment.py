@@ -166,7 +166,7 @@ def plan_part(arguments: argparse.Namespace, out: Console) -> dict[str, Any]:
 def from_class(view: FoldView, audio: np.ndarray, steps: int, size: int) -> tuple[float, Any]:
     """Seconds to train infoser's generator from the class, compiled before, and `size` rows of it."""
     config = GenerateConfig()
-    stage = Generate(4, False, config.width, config.latent_dim, config.batch_size, steps)
+    stage = Generate(4, config.width, config.latent_dim, config.batch_size, steps)
     run: Any = GenerateRun(view, np.int32(0), {k: np.float32(v) for k, v in numbers(config).items()})  # type: ignore
     mode, seconds, state = parallel.RunsMode(), 0.0, None
     shared: Any = mode.replicate(Features(audio[None], None))  # type: ignore

@@ -50,7 +50,7 @@ def _inputs(sizes: Sizes, runs: int, rows: int = ROWS) -> tuple[Generate, Featur
     )  # fmt: skip
     run = GenerateRun(view, np.int32(0), {name: np.float32(value) for name, value in NUMBERS.items()})  # type: ignore
     stage = Generate(
-        n_classes=sizes.classes, with_text=True, width=sizes.width, latent_dim=sizes.latent, batch_size=sizes.batch,
+        n_classes=sizes.classes, text="own", width=sizes.width, latent_dim=sizes.latent, batch_size=sizes.batch,
         steps=2**30,
     )  # fmt: skip
     features = Features(data["audio"][None], None, data["text"][None])  # type: ignore

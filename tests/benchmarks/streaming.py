@@ -86,7 +86,7 @@ def train(folder: Path, stage_name: str, streamed: bool, gib: float, steps: int)
     stage: Any
     if stage_name == "generate":
         config = GenerateConfig(steps=steps)
-        stage = Generate(CLASSES, False, config.width, config.latent_dim, config.batch_size, steps)
+        stage = Generate(CLASSES, config.width, config.latent_dim, config.batch_size, steps)
         run: Any = GenerateRun(view, np.int32(0), scalars(config))  # pyright: ignore[reportArgumentType]
     else:
         config = ClassifyConfig(steps=steps)

@@ -30,14 +30,16 @@ def test_hinge_gradients_stop_beyond_the_margin():
 
 
 def r1_penalty(score, real):
-    return score_and_r1(score, real)[1]
+    return score_and_r1(lambda h: (score(h), None), real)[1]
 
 
 def test_the_score_comes_along_with_its_penalty():
     def score(h):
         return jnp.tanh(h).sum(axis=-1)
 
-    np.testing.assert_allclose(score_and_r1(score, REAL)[0], np.tanh(np.asarray(REAL)).sum(axis=1), rtol=1e-5)
+    said, _, else_said = score_and_r1(lambda h: (score(h), 2 * h), REAL)
+    np.testing.assert_allclose(said, np.tanh(np.asarray(REAL)).sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(else_said, 2 * REAL)
 
 
 def test_r1_of_a_linear_score_is_half_the_squared_weight():

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from infoser.models import apply
-from infoser.models.aligner import Aligner, BilinearCritic
+from infoser.models.aligner import Aligner
 from infoser.models.classifier import Classifier
-from infoser.models.generator import Discriminator, Generator, Recogniser
+from infoser.models.discriminator import SPECTRAL, Discriminator
+from infoser.models.generator import Generator, Recogniser, condition_of
 from infoser.models.mlp import MLP, drop
 
 pytestmark = pytest.mark.usefixtures("strict_arrays")
@@ -47,17 +48,6 @@ def test_aligner_shapes():
     assert [head.shape for head in aligned.logits] == [(BATCH, CLASSES)] * 3
 
 
-def test_the_bilinear_critic_scores_each_pair_by_itself():
-    module, text = BilinearCritic(), jnp.concatenate([TEXT, TEXT[:, :1]], axis=1)
-    params = initialised(module, AUDIO, text)
-    scores = apply(module, params, AUDIO, text)
-    # Entry (i, j) belongs to audio i and text j: hᵢ·W·tⱼ / dim.
-    expected = np.asarray(AUDIO) @ params["params"]["weight"]["kernel"] @ np.asarray(text).T / 5
-    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
-    permutation = np.array([3, 0, 5, 1, 4, 2])
-    np.testing.assert_allclose(apply(module, params, AUDIO, text[permutation]), scores[:, permutation], rtol=1e-5, atol=1e-6)
-
-
 def test_aligner_without_text_has_an_audio_side_only():
     module = Aligner(width=8, representation_dim=3, n_classes=CLASSES)
     params = initialised(module, AUDIO, None)
@@ -67,33 +57,79 @@ def test_aligner_without_text_has_an_audio_side_only():
     assert [head.shape for head in aligned.logits] == [(BATCH, CLASSES)]
 
 
-def test_generator_reads_noise_class_and_text():
-    module = Generator(width=8, out=5, n_classes=CLASSES)
-    params = initialised(module, NOISE, LABEL, TEXT)
-    assert params["params"]["MLP_0"]["Dense_0"]["kernel"].shape == (2 + CLASSES + 4, 8)
-    generated = module.apply(params, NOISE, LABEL, TEXT)
+def test_condition_is_the_class_and_the_text():
+    both = condition_of(LABEL, CLASSES, TEXT, BATCH)
+    np.testing.assert_array_equal(both, np.concatenate([np.eye(CLASSES)[LABEL], TEXT], axis=1))
+    np.testing.assert_array_equal(condition_of(None, CLASSES, TEXT, BATCH), TEXT)
+    np.testing.assert_array_equal(condition_of(LABEL, CLASSES, None, BATCH), np.eye(CLASSES)[LABEL])
+    assert condition_of(None, CLASSES, None, BATCH).shape == (BATCH, 0)
+    np.testing.assert_array_equal(condition_of(jnp.full(BATCH, -1), CLASSES, None, BATCH), 0)  # of no class
+
+
+def test_generator_reads_noise_and_condition():
+    module = Generator(width=8, out=5)
+    params = initialised(module, NOISE, TEXT)
+    assert params["params"]["MLP_0"]["Dense_0"]["kernel"].shape == (2 + 4, 8)
+    generated = module.apply(params, NOISE, TEXT)
     assert generated.shape == (BATCH, 5)
-    for changed in ((NOISE + 1, LABEL, TEXT), (NOISE, (LABEL + 1) % CLASSES, TEXT), (NOISE, LABEL, TEXT + 1)):
+    for changed in ((NOISE + 1, TEXT), (NOISE, TEXT + 1)):
         assert (jnp.abs(module.apply(params, *changed) - generated).max(axis=1) > 1e-4).all()
 
 
-def test_generator_without_text_has_no_text_inputs():
-    module = Generator(width=8, out=5, n_classes=CLASSES)
-    params = initialised(module, NOISE, LABEL, None)
-    assert params["params"]["MLP_0"]["Dense_0"]["kernel"].shape == (2 + CLASSES, 8)
-    assert module.apply(params, NOISE, LABEL, None).shape == (BATCH, 5)
+def expected_score(layers, features, condition):
+    hidden = leaky(dense(layers["second"], leaky(dense(layers["first"], features))))
+    score = dense(layers["score"], hidden)[:, 0]
+    if condition.shape[1]:
+        score = score + (dense(layers["projection"], condition) * hidden).sum(1) / 8**0.5
+    return score, hidden
 
 
 @pytest.mark.parametrize("text", [TEXT, None])
 def test_discriminator_is_the_projection_discriminator(text):
-    module = Discriminator(width=8, n_classes=CLASSES)
-    params = initialised(module, AUDIO, LABEL, text)
+    module, condition = Discriminator(width=8), condition_of(LABEL, CLASSES, text, BATCH)
+    params = initialised(module, AUDIO, condition)
+    judged = apply(module, params, AUDIO, condition)
+    assert judged.logits is None
+    np.testing.assert_allclose(judged.score, expected_score(params["params"], AUDIO, condition)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_discriminator_with_an_auxiliary_classifier():
+    module, nothing = Discriminator(width=8, classes=CLASSES), jnp.zeros((BATCH, 0))
+    params = initialised(module, AUDIO, nothing)
     layers = params["params"]
-    hidden = leaky(dense(layers["MLP_0"]["Dense_1"], leaky(dense(layers["MLP_0"]["Dense_0"], AUDIO))))
-    condition = np.eye(CLASSES)[LABEL]
-    condition = condition if text is None else np.concatenate([condition, text], axis=1)
-    expected = dense(layers["Dense_0"], hidden)[:, 0] + (dense(layers["projection"], condition) * hidden).sum(1) / 8**0.5
-    np.testing.assert_allclose(module.apply(params, AUDIO, LABEL, text), expected, rtol=1e-4, atol=1e-5)
+    assert "projection" not in layers
+    judged = apply(module, params, AUDIO, nothing)
+    score, hidden = expected_score(layers, AUDIO, np.zeros((BATCH, 0)))
+    np.testing.assert_allclose(judged.score, score, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(judged.logits, dense(layers["classifier"], hidden), rtol=1e-4, atol=1e-5)
+
+
+def test_discriminator_judges_packs_side_by_side():
+    module, condition = Discriminator(width=8, classes=CLASSES, pack=3), jnp.asarray(TEXT)
+    params = initialised(module, AUDIO, condition)
+    judged = apply(module, params, AUDIO, condition)
+    packed = [np.asarray(x).reshape(BATCH // 3, -1) for x in (AUDIO, TEXT)]
+    assert judged.score.shape == (BATCH // 3,) and judged.logits.shape == (BATCH, CLASSES)
+    np.testing.assert_allclose(judged.score, expected_score(params["params"], *packed)[0], rtol=1e-4, atol=1e-5)
+    # Row i of the logits is row i of the batch.
+    _, hidden = expected_score(params["params"], *packed)
+    expected = np.asarray(dense(params["params"]["classifier"], hidden)).reshape(BATCH, CLASSES)
+    np.testing.assert_allclose(judged.logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_spectral_normalisation_brings_every_layer_to_norm_1():
+    module, condition = Discriminator(width=8, spectral=True), jnp.asarray(TEXT)
+    state = initialised(module, AUDIO, condition)
+    assert set(state) == {"params", SPECTRAL}
+    for _ in range(60):
+        _, refreshed = module.apply(state, AUDIO, condition, refresh=True, mutable=[SPECTRAL])
+        state = state | refreshed
+    normal = {
+        name: layer | {"kernel": layer["kernel"] / np.linalg.norm(layer["kernel"], 2)}
+        for name, layer in state["params"].items()
+    }
+    judged = apply(module, state, AUDIO, condition)
+    np.testing.assert_allclose(judged.score, expected_score(normal, AUDIO, TEXT)[0], rtol=1e-3, atol=1e-5)
 
 
 def test_recogniser_bounds_the_log_variance():

@@ -20,6 +20,7 @@ NUMBERS = {
     "logit_adjustment": 0.0,
     "real_weight": 1.0,
     "generated_weight": 0.3,
+    "curriculum": 1.0,
 }
 STEPS = 5
 

@@ -10,7 +10,7 @@ from scipy import stats
 from infoser.stages.generate import Generate, GenerateRun
 
 STRUCTURE = {"n_classes": 3, "width": 8, "latent_dim": 3, "batch_size": 16, "steps": 300}
-STAGE = Generate(with_text=True, **STRUCTURE)
+STAGE = Generate(text="own", **STRUCTURE)
 NUMBERS = {
     "generator_learning_rate": 5e-3,
     "discriminator_learning_rate": 5e-3,
@@ -20,8 +20,25 @@ NUMBERS = {
     "text_mi_weight": 0.5,
     "pair_mi_weight": 0.1,
     "ema_decay": 0.9,
+    "gradient_penalty_weight": 10.0,
+    "auxiliary_weight": 1.0,
+    "unlabelled_weight": 1.0,
 }
 STEPS = 4
+STRUCTURES: dict[str, dict] = {
+    "class": {},
+    "class and text": {"text": "own"},
+    "text of another row": {"text": "other"},
+    "text alone": {"by_class": False, "text": "own"},
+    "nothing": {"by_class": False, "labels_itself": True},
+    "pairs": {"paired": True},
+    "wasserstein": {"loss": "wasserstein", "critic_steps": 3},
+    "non-saturating, in packs": {"loss": "non-saturating", "pack": 4, "spectral_norm": True},
+    "auxiliary": {"auxiliary": True, "text": "own", "unlabelled": True},
+    "critics": {"text": "own", "class_estimator": "mine", "text_estimator": "mixture"},
+    "pairs by club": {"paired": True, "pair_estimator": "club", "class_estimator": "club"},
+    "pairs by smile": {"paired": True, "pair_estimator": "smile", "critic": "concatenated", "auxiliary": True, "pack": 2},
+}
 
 
 def run(view, **numbers):
@@ -50,10 +67,10 @@ def pool(corpus, train):
     return state, terms, lambda state, key=0: jax.tree.map(np.asarray, draw(state, shared, one, jax.random.key(key)))
 
 
-@pytest.mark.parametrize(("with_text", "paired"), [(True, False), (False, False), (False, True)])
-def test_terms_are_what_a_step_returns(corpus, with_text, paired):
-    stage = Generate(with_text=with_text, paired=paired, **STRUCTURE)
-    shared = corpus.features() if with_text else corpus.features(condition=None)
+@pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
+def test_terms_are_what_a_step_returns(corpus, structure):
+    stage = Generate(**STRUCTURE | structure)
+    shared = corpus.features() if stage.with_text else corpus.features(condition=None)
     key, one = jax.random.key(0), run(corpus.view())
     state = jax.eval_shape(stage.init, shared, one, key)
     after, terms = jax.eval_shape(stage.train_step, state, shared, one, key, np.float32(0))
@@ -131,7 +148,7 @@ def test_pool_is_balanced_and_takes_texts_from_labelled_training_rows(corpus, po
 def test_pool_is_made_by_the_average_of_g_and_the_run_s_key(pool, same):
     state, _, draw = pool
     first = draw(state)
-    shifted = jax.tree.map(lambda leaf: leaf + 0.1, state.players)
+    shifted = state.players | {"generator": jax.tree.map(lambda leaf: leaf + 0.1, state.players["generator"])}
     assert same(first, draw(state.replace(players=shifted)))
     averaged = draw(state.replace(average=jax.tree.map(lambda leaf: leaf + 0.1, state.average)))
     assert same(first.text_row, averaged.text_row) and not same(first.audio, averaged.audio)
@@ -170,7 +187,7 @@ def test_unlabelled_rows_are_not_used(corpus, train, same):
 @pytest.fixture(scope="module")
 def paired(corpus, train):
     """A stage that generates audio and text features together, its state and terms after training."""
-    stage, one = Generate(with_text=False, paired=True, **STRUCTURE), run(corpus.view())
+    stage, one = Generate(paired=True, **STRUCTURE), run(corpus.view())
     return stage, one, *train(stage, corpus.features(condition=None), one, 300)
 
 
@@ -187,8 +204,8 @@ def test_pairs_are_generated_together(corpus, paired):
 def test_the_pair_term_teaches_through_its_critic_alone(corpus, train, paired, same):
     stage, one, state, _ = paired
     shared = corpus.features(condition=None)
-    shifted = jax.tree.map(lambda leaf: leaf + 0.1, state.players["critic"])
-    other = state.replace(players=state.players | {"critic": shifted})
+    shifted = jax.tree.map(lambda leaf: leaf + 0.1, state.players["pair_critic"])
+    other = state.replace(players=state.players | {"pair_critic": shifted})
     for numbers, irrelevant in (({"pair_mi_weight": 0.0}, True), ({"pair_mi_weight": 1.0}, False)):
         one = run(corpus.view(), **numbers)
         before, after = (train(stage, shared, one, STEPS, state=start)[0] for start in (state, other))
@@ -205,7 +222,7 @@ def test_text_conditions_come_from_the_run_s_aligner(corpus, train, same):
 
 
 def test_text_is_lent_by_rows_that_have_it(corpus, train):
-    stage = Generate(with_text=False, **STRUCTURE)
+    stage = Generate(**STRUCTURE)
     has_text = np.arange(40) % 5 > 0
     lenders = corpus.view(has_text=has_text, with_text_only=True)
     one = run(corpus.view(has_text=has_text))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from infoser.fold_view import Features, FoldView
-from infoser.models import mlp
+from infoser.models import discriminator
 from infoser.stages.generate import Generate, GenerateRun
 
 torch = pytest.importorskip("torch")
@@ -23,7 +23,7 @@ RNG = np.random.default_rng(0)
 AUDIO, TEXT = (RNG.standard_normal((60, dim)).astype(np.float32) for dim in (SIZES.audio, SIZES.text))
 LABEL = np.sort(np.resize(np.arange(3), 60)).astype(np.int32)
 MASKS = np.where(RNG.random((SIZES.batch, SIZES.width)) < 0.25, 0.0, 1 / 0.75).astype(np.float32)
-STAGE = Generate(n_classes=3, with_text=True, width=16, latent_dim=4, batch_size=12, steps=10)
+STAGE = Generate(n_classes=3, text="own", width=16, latent_dim=4, batch_size=12, steps=10)
 
 
 def layers(tree: Any, *names: str) -> list[Any]:
@@ -40,7 +40,7 @@ def layers(tree: Any, *names: str) -> list[Any]:
 
 def in_order(discriminator: Any = None, players: Any = None) -> list[Any]:
     if discriminator is not None:
-        return layers(discriminator, "MLP_0/Dense_0", "MLP_0/Dense_1", "projection", "Dense_0")
+        return layers(discriminator, "first", "second", "projection", "score")
     generator = layers(players["generator"], "MLP_0/Dense_0", "MLP_0/Dense_1", "MLP_0/Dense_2")
     return generator + layers(players["recogniser"], "Dense_0", "Dense_1", "Dense_2", "Dense_3")
 
@@ -56,7 +56,7 @@ def as_draw(draw: Any) -> Any:
 @pytest.fixture
 def case(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
     """A state and a twin with the same parameters; dropout drops what MASKS says."""
-    monkeypatch.setattr(mlp, "drop", lambda x, *_: x * MASKS)
+    monkeypatch.setattr(discriminator, "drop", lambda x, *_: x * MASKS)
     view = FoldView.build(np.arange(60), LABEL, n_classes=3, audio=AUDIO, text=None, rows_padded=60, labelled_padded=60)
     run = GenerateRun(view, np.int32(0), {name: np.float32(value) for name, value in NUMBERS.items()})
     shared = Features(AUDIO[None], None, TEXT[None])
