@@ -135,11 +135,32 @@ def sample(seed: int = 0, size: int = SIZE) -> Corpus:
     Raises:
       InfoserError: when `size` is too small to hold every session and class, or `seed` is negative.
     """
+    return _sampled(seed, size)[0]
+
+
+def further_utterances(seed: int = 0, size: int = SIZE, *, count: int = SIZE, draw: int = 1) -> Corpus:
+    """What the same speakers say further, in the same sessions: rows that no one trained on, of the training distribution.
+
+    Args:
+      seed, size: of the corpus whose speakers and sessions these are.
+      count: how many utterances, drawn as the corpus' own are.
+      draw: another number draws others.
+
+    Raises:
+      InfoserError: as `sample`.
+    """
+    _, offsets = _sampled(seed, size)
+    return _sampled(seed, count, offsets, draw)[0]
+
+
+def _sampled(
+    seed: int, size: int, offsets: tuple[np.ndarray, ...] | None = None, draw: int = 0
+) -> tuple[Corpus, tuple[np.ndarray, ...]]:
     if seed < 0:
         raise InfoserError(f"the demo corpus' seed is an integer from 0 on, not {seed}")
     if size < SMALLEST:
         raise InfoserError(f"the demo corpus needs at least {SMALLEST} utterances, not {size}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, draw] if draw else seed)
     model = parameters()
     dialogue_index = np.arange(size) * (SESSIONS * DIALOGUES) // size
     session, within = dialogue_index // DIALOGUES, dialogue_index % DIALOGUES
@@ -153,9 +174,12 @@ def sample(seed: int = 0, size: int = SIZE) -> Corpus:
 
     shared = rng.standard_normal((size, SHARED_DIM))
     audio = model.audio_mean[emotion] + shared @ model.audio_shared.T + rng.standard_normal((size, AUDIO_DIM))
-    audio += drawn(model.audio_session, SESSIONS)[session] + drawn(model.audio_speaker, 2 * SESSIONS)[speaker_index]
+    own = [drawn(model.audio_session, SESSIONS), drawn(model.audio_speaker, 2 * SESSIONS)]
     text = model.text_mean[emotion] + shared @ model.text_shared.T + rng.standard_normal((size, TEXT_DIM))
-    text += drawn(model.text_speaker, 2 * SESSIONS)[speaker_index]
+    own.append(drawn(model.text_speaker, 2 * SESSIONS))
+    of_session, of_speaker, of_speaker_in_text = offsets or own
+    audio += of_session[session] + of_speaker[speaker_index]
+    text += of_speaker_in_text[speaker_index]
 
     scripted = within < DIALOGUES // 2
     lines = rng.integers(2**63, size=(DIALOGUES, SCRIPT_LINES))
@@ -172,7 +196,7 @@ def sample(seed: int = 0, size: int = SIZE) -> Corpus:
         ]
     )
     turn = np.arange(size) - np.searchsorted(dialogue_index, dialogue_index)
-    return Corpus(
+    corpus = Corpus(
         name="demo",
         utterance_id=np.array([f"{d}_{g}{n:03d}" for d, g, n in zip(dialogue, gender, turn, strict=True)]),
         audio=audio.astype(np.float32),
@@ -194,6 +218,7 @@ def sample(seed: int = 0, size: int = SIZE) -> Corpus:
             "skipped": {},
         },
     )
+    return corpus, (of_session, of_speaker, of_speaker_in_text)
 
 
 @cache
