@@ -1,4 +1,4 @@
-"""Evaluates a run folder: python eval.py score RUN, or python eval.py predict RUN RECORDING…"""
+"""Evaluates a run folder: python eval.py score RUN, python eval.py quality RUN, or python eval.py predict RUN RECORDING…"""
 
 import json
 import sys
@@ -94,7 +94,50 @@ class Predict:
             raise InfoserError("; ".join(failed))
 
 
-COMMANDS = {"score": Score, "predict": Predict}
+@dataclass(frozen=True)
+class Quality:
+    """Measure how like real rows the added rows of a run folder are, and what they hold; writes panel.json and panel.csv."""
+
+    run_dir: RunFolder
+    """The run folder."""
+    variants: tuple[str, ...] = ()
+    """Whose rows (default: of all variants that add rows)."""
+    folds: tuple[str, ...] = ()
+    """Which folds (default: all)."""
+    seeds: tuple[int, ...] = ()
+    """Which seeds (default: all)."""
+    repeats: int = 5
+    """How often the rows of a panel are drawn; 2 or more."""
+    most_rows: int = 2000
+    """Most rows of a sample."""
+    no_information: Switch = False
+    """Leave out the estimates of mutual information, which take the most time."""
+    details: Switch = False
+    """Also print every class."""
+    data_dir: Path | None = None
+    """Where the corpus is, if it was moved since training."""
+
+    def __call__(self) -> None:
+        from infoser import inspection
+        from infoser.metrics.panel import PanelOptions
+        from infoser.report import panels, tables
+
+        request = inspection.Request(
+            folder=self.run_dir,
+            data_dir=self.data_dir,
+            variants=self.variants,
+            folds=self.folds,
+            seeds=self.seeds,
+            options=PanelOptions(repeats=self.repeats, most_rows=self.most_rows),
+            information=not self.no_information,
+        )
+        found = inspection.inspect(request)
+        run_folder.write_panel(self.run_dir, found)
+        panels.print_panel(found, tables.console(), details=self.details)
+        print(f"written to {self.run_dir}: {run_folder.PANEL}, panel.csv")
+
+
+COMMANDS = {"score": Score, "predict": Predict, "quality": Quality}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -85,8 +85,8 @@ class GenerateConfig:
     """Width of the hidden layers of G, D and Q."""
     latent_dim: int = 32
     """Width of the noise z."""
-    steps: int = 2000
-    """Training steps, each one step of D and one of G with Q."""
+    steps: int = 1000
+    """Training steps, each one step of G with Q after those of D."""
     batch_size: int = 128
     """Utterances in a batch."""
     pool_limit: int = 20000
@@ -95,14 +95,14 @@ class GenerateConfig:
     """Generated rows for each real one, for every variant that adds rows."""
     row_weight: float = number(0.3)
     """Weight of a generated row in the classifier's loss, relative to a real one."""
-    generator_learning_rate: float = number(5e-4, low_open=True)
+    generator_learning_rate: float = number(2e-4, low_open=True)
     """Adam's learning rate for G and Q."""
-    discriminator_learning_rate: float = number(5e-4, low_open=True)
+    discriminator_learning_rate: float = number(2e-3, low_open=True)
     """Adam's learning rate for D."""
     dropout: float = share(0.2)
     """Dropout rate in D."""
     r1_weight: float = number(0.5)
-    """Weight of R1, half the squared gradient of D at real features."""
+    """Weight of R1, half the squared gradient of D at real features, in the hinge and non-saturating losses."""
     class_mi_weight: float = number(0.1)
     """Weight of the bound on I(c;ĥ) in the loss of G and Q; 0 in the variant cgan."""
     text_mi_weight: float = number(0.1)
@@ -111,8 +111,8 @@ class GenerateConfig:
     """Weight of the estimate of I(ĥ;t̂), which is maximised in the variant infogan-paired."""
     ema_decay: float = share(0.995)
     """Decay per step of the moving average of the generator, which generates."""
-    loss: Literal["hinge", "non-saturating", "wasserstein"] = "hinge"
-    """Adversarial loss. wasserstein takes the gradient penalty, and best --generate.critic-steps 5; the others take R1."""
+    loss: Literal["hinge", "non-saturating", "wasserstein"] = "wasserstein"
+    """Adversarial loss. wasserstein takes the gradient penalty, the others R1."""
     gradient_penalty_weight: float = number(10.0)
     """Weight of the gradient penalty of the wasserstein loss."""
     discriminator: Literal["projection", "auxiliary"] = "projection"
@@ -123,8 +123,8 @@ class GenerateConfig:
     """Bring the largest singular value of every layer of D to 1."""
     pack: int = 1
     """Rows that D judges together (PacGAN), against generators that repeat themselves; divides the batch."""
-    critic_steps: int = 1
-    """Steps of D for each of G."""
+    critic_steps: int = 3
+    """Steps of D for each of G. The distance that G is led by is only as true as D is well fitted."""
     unlabelled_weight: float = number(0.0)
     """Weight of a further loss of D on all training rows, labelled or not, whatever their class; 0: D sees labelled rows."""
     class_mi_estimator: ClassEstimator = "barber-agakov"

@@ -123,11 +123,22 @@ class Pools:
             made = AUGMENTERS[variant](known, size + HELD_OUT, generator, matrix.config.augment)
             return Rows(*(part[:size] for part in made)), Rows(*(part[-HELD_OUT:] for part in made))
         pool: Any = self._generated[number, variant]
-        target = self._target(number, variant)
-        made = Rows(self._features(number, pool, modality), target)
+        made = Rows(self._features(number, pool, modality), self._target(number, variant))
+        chosen, held = self._selected(number, variant, modality, made.target)
+        return Rows(*(part[chosen] for part in made)), Rows(*(part[held] for part in made))
+
+    def lent_text(self, number: int, variant: str, modality: str) -> np.ndarray:
+        """The corpus rows whose text goes with a generator's rows: with those to train on, then with the further ones."""
+        selected = self._selected(number, variant, modality, self._target(number, variant))
+        return np.asarray(self._generated[number, variant].text_row)[np.concatenate(selected)]
+
+    def _selected(self, number: int, variant: str, modality: str, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which rows of a pool are trained on, in the order of the curriculum if there is one, and which are kept back."""
+        matrix, size = self._matrix, self._size(number, modality)
         settings = matrix.config.generate
         if settings.fill == "balanced" and settings.keep_by == "all-rows" and settings.curriculum == 1:
-            return Rows(*(part[:size] for part in made)), Rows(*(part[-HELD_OUT:] for part in made))
+            every = np.arange(len(target))
+            return every[:size], every[-HELD_OUT:]
         label = target.argmax(axis=1)
         sure = self._sureness(number, variant, target)
         real = np.bincount(matrix.units[number].label[self._labelled(number, modality)], minlength=matrix.n_classes)
@@ -141,7 +152,7 @@ class Pools:
             )
         if settings.curriculum < 1:
             chosen = chosen[np.argsort(-sure[chosen], kind="stable")]
-        return Rows(*(part[chosen] for part in made)), Rows(*(part[held] for part in made))
+        return chosen, held
 
     def _note(self, note: str) -> None:
         if note not in self._matrix.notes:

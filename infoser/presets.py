@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from infoser.commandline import refuse_repeated_flags
-from infoser.config import Config, Data, GenerateConfig
+from infoser.config import Config, Data
 from infoser.validation import validate
 from infoser.variants import CORE_VARIANTS
 
@@ -18,7 +18,6 @@ PRESETS: dict[str, tuple[str, Config]] = {
             run_dir=Path("runs/demo"),
             variants=("none", "noise", "infogan"),
             aligned_variants=("none", "infogan"),
-            generate=GenerateConfig(steps=1000),
         ),
     ),
     "iemocap": (

@@ -25,11 +25,12 @@ def quality_rows(outputs: SpaceOutputs, corpus: Corpus, cell: str) -> list[dict[
     `class_information_nats`: the mean (seeds within a fold, then folds) of E[ln q(c|ĥ)] + H(c), with q a head freshly
     fitted to other added rows (a control makes both from the same real rows); for a row `real`, q is the head of `none`
     and the rows are the test utterances. Its null has the labels of a fold's rows permuted: `class_information_null_95` is
-    the 95th percentile, and `class_information_p` the share of the null that reaches the estimate. `ua_p` (row `real`): the
-    same for the pooled UA of `none`. `tstr_ua`: a head trained on generated rows alone, tested on real ones, beside
-    `trtr_ua`, trained on real ones. `audio_text_information_given_class_nats` (row `real`, audio): InfoNCE on test
-    utterances by the aligner's critic, with the other test utterances of the same emotion as negatives, a lower bound on
-    I(h;t|c).
+    the 95th percentile, and `class_information_p` the share of the null that reaches the estimate. `recovered_ua`: how
+    often, class by class, that q names the class that a row was made from. `ua_p` (row `real`): the permutation p of the
+    pooled UA of `none`. `tstr_ua`: a head trained on generated rows alone, tested on real ones, beside `trtr_ua`, trained
+    on real ones, and `trts_ua`, trained on real and tested on generated rows.
+    `audio_text_information_given_class_nats` (row `real`, audio): InfoNCE on test utterances by the aligner's critic, with
+    the other test utterances of the same emotion as negatives, a lower bound on I(h;t|c).
 
     Args:
       outputs: of one space.
@@ -57,7 +58,11 @@ def quality_rows(outputs: SpaceOutputs, corpus: Corpus, cell: str) -> list[dict[
         probes = [head for head in heads["audio"] if head.probe and head.variant == variant]
         held_out: Any = [head.held_out for head in probes]
         row = _row(variant, "audio", cell, probes, held_out, corpus)
-        rows.append(row | {"tstr_ua": _mean_ua(probes, corpus), "trtr_ua": trtr})
+        by_real: Any = [(head.held_out_by_real, head.held_out) for head in probes if head.held_out_by_real is not None]
+        trts = [_ua(said, label, corpus) for said, (_, label) in by_real]
+        row |= {"recovered_ua": mean_and_error(_by_fold(probes, [_ua(said, label, corpus) for said, label in held_out]))[0]}
+        row |= {"tstr_ua": _mean_ua(probes, corpus), "trtr_ua": trtr}
+        rows.append(row | {"trts_ua": mean_and_error(_by_fold(probes, trts))[0] if trts else None})
     columns = dict.fromkeys(key for row in rows for key in row)
     return [{key: row.get(key) for key in columns} for row in rows]
 
@@ -111,11 +116,12 @@ def _generator(head: HeadOutputs) -> np.random.Generator:
 
 def _mean_ua(heads: Sequence[HeadOutputs], corpus: Corpus) -> float | None:
     """UA, seeds averaged within a fold, then over folds."""
-    confusions = [
-        confusion_matrix(corpus.label[head.rows], head.log_probability.argmax(axis=1), len(corpus.classes)) for head in heads
-    ]
-    recalls = [float(unweighted_average_recall(counts)) for counts in confusions]
+    recalls = [_ua(head.log_probability, corpus.label[head.rows], corpus) for head in heads]
     return mean_and_error(_by_fold(heads, recalls))[0] if recalls else None
+
+
+def _ua(log_probability: np.ndarray, label: np.ndarray, corpus: Corpus) -> float:
+    return float(unweighted_average_recall(confusion_matrix(label, log_probability.argmax(axis=1), len(corpus.classes))))
 
 
 def _by_fold(heads: Sequence[HeadOutputs], values: Sequence[Any]) -> dict[str, list[Any]]:

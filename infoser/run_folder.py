@@ -22,6 +22,7 @@ from infoser.saved_config import INERT, fingerprint, from_json, to_json
 _CONFIG = "config.json"
 _LOCK = ".lock"
 RESULTS = "results.json"
+PANEL = "panel.json"
 #: The folder of final models, and the name of their fold.
 FINAL = "final"
 _FINAL_VARIANT = "variant.json"
@@ -126,6 +127,12 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
     write(folder / RESULTS, as_text(results))
     for name, rows in (("scores.csv", results["rows"]), ("quality.csv", results["quality"])):
         write(folder / name, _csv(rows))
+
+
+def write_panel(folder: Path, found: dict[str, Any]) -> None:
+    """Writes panel.json and panel.csv; raises InfoserError if they can't be written."""
+    write(folder / PANEL, as_text(found))
+    write(folder / "panel.csv", _csv(found["rows"]))
 
 
 def write_final(folder: Path, variant: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from infoser.augmenters import Rows, labels
 from infoser.config import DECAY_ROWS, Config, numbers
 from infoser.corpus import Corpus
+from infoser.group import Loaded
 from infoser.leakage import Fold
 from infoser.matrix import Matrix, Unit, as_count, as_numbers
 from infoser.pools import HELD_OUT, Pools
@@ -32,6 +33,7 @@ class HeadOutputs:
       rows: the fold's test rows that have what the head reads.
       log_probability: (rows, classes) float32.
       held_out: for a probe, (log probabilities, labels) of added rows that it did not train on.
+      held_out_by_real: log probabilities of the same rows by the unit's head of `none`, where there is one.
     """
 
     unit: Unit
@@ -41,6 +43,7 @@ class HeadOutputs:
     rows: np.ndarray
     log_probability: np.ndarray
     held_out: tuple[np.ndarray, np.ndarray] | None = None
+    held_out_by_real: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -157,11 +160,7 @@ def _heads_of(
     trained = matrix.train(name, stage, [unit for unit, _, _ in members], runs, space.features, names)
     asked = matrix.padded_tests([unit for unit, _, _ in members], modality)
     said = trained.outputs_of_rows("outputs", asked, min(asked.shape[1], TEST_ROWS))
-    blank = np.zeros((HELD_OUT, dim), np.float32)
-    of_held_out = None
-    if any(rows is not None for rows in held_out):
-        kept_rows = np.stack([blank if rows is None else _filled_up(rows.features, HELD_OUT) for rows in held_out])
-        of_held_out = trained.outputs("log_probabilities_of", runs=kept_rows)
+    by_probe, by_real = _of_held_out(trained, members, held_out, dim)
     return [
         HeadOutputs(
             unit=unit,
@@ -170,14 +169,35 @@ def _heads_of(
             probe=probe,
             rows=(rows := matrix.tested(unit, modality)),
             log_probability=said[number][: len(rows)],
-            held_out=_held_out(of_held_out, number, held_out[number]),
+            held_out=by_probe.get(number),
+            held_out_by_real=by_real.get(number),
         )
         for number, (unit, variant, probe) in enumerate(members)
     ]
 
 
-def _held_out(said: np.ndarray | None, number: int, rows: Rows | None) -> tuple[np.ndarray, np.ndarray] | None:
-    return None if said is None or rows is None else (said[number][: len(rows.target)], labels(rows))
+def _of_held_out(
+    trained: Loaded, members: Sequence[tuple[Unit, str, bool]], held_out: Sequence[Rows | None], dim: int
+) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], dict[int, np.ndarray]]:
+    """What probes say of the added rows kept from them, with the labels; and what the heads of `none` say of the same rows."""
+    kept = {number: rows for number, rows in enumerate(held_out) if rows is not None}
+    if not kept:
+        return {}, {}
+    asked = np.zeros((len(members), HELD_OUT, dim), np.float32)
+    for number, rows in kept.items():
+        asked[number] = _filled_up(rows.features, HELD_OUT)
+    said = trained.outputs("log_probabilities_of", runs=asked)
+    by_probe = {number: (said[number][: len(rows.target)], labels(rows)) for number, rows in kept.items()}
+    # The heads of all units are asked at once, variant by variant.
+    reference = {unit: number for number, (unit, variant, probe) in enumerate(members) if variant == "none" and not probe}
+    by_real = {}
+    for one in dict.fromkeys(members[number][1] for number in kept) if reference else ():
+        own = {number: reference[members[number][0]] for number in kept if members[number][1] == one}
+        for number, head in own.items():
+            asked[head] = asked[number]
+        said = trained.outputs("log_probabilities_of", runs=asked, only=list(own.values()))
+        by_real |= {number: said[place][: len(kept[number].target)] for place, number in enumerate(own)}
+    return by_probe, by_real
 
 
 def _filled_up(features: np.ndarray, size: int) -> np.ndarray:

@@ -66,6 +66,12 @@ class Space:
             parts += [] if self.host.text_aligned is None else [self.host.text_aligned[int(view.aligned)][rows]]
         return np.concatenate(parts, axis=-1)
 
+    def text_representation(self, number: int, rows: np.ndarray) -> np.ndarray:
+        """What generators of unit `number` are given of the text of rows, in host memory; only where an aligner made it."""
+        resident = self.features.resident if isinstance(self.features, Stream) else self.features
+        assert resident.condition is not None
+        return np.asarray(resident.condition[number])[rows]
+
 
 def make_space(matrix: Matrix) -> Space:
     """The space that the configuration asks for, its aligners trained or restored."""

@@ -206,3 +206,21 @@ def test_posterior_with_a_prior_and_of_a_wrong_width() -> None:
     assert np.isfinite(far).all()
     with pytest.raises(ValueError, match="text needs"):
         demo.class_posterior(features, "text")
+
+
+def test_further_utterances_are_of_the_same_speakers_and_new(large: demo.Corpus) -> None:
+    further, other = (demo.further_utterances(1, 60_000, count=40_000, draw=draw) for draw in (1, 2))
+    assert len(further) == 40_000 and not np.array_equal(further.audio, other.audio)
+    assert not np.isin(further.audio[:, 0], large.audio[:, 0]).any()
+    for emotion in ("neutral", "frustrated"):
+        for speaker in sorted(set(large.speaker.tolist())):
+            first, again = (
+                corpus.audio[(corpus.speaker == speaker) & (corpus.columns["emotion"] == emotion)]
+                for corpus in (large, further)
+            )
+            # Means of the same distribution: the difference is a few standard errors in every dimension.
+            error = first.std(axis=0) * np.sqrt(1 / len(first) + 1 / len(again))
+            assert (np.abs(first.mean(axis=0) - again.mean(axis=0)) < 5 * error).all()
+    strangers = demo.further_utterances(2, 60_000, count=40_000)
+    one, another = (corpus.audio[corpus.speaker == "Ses1F"].mean(axis=0) for corpus in (large, strangers))
+    assert np.abs(one - another).max() > 1

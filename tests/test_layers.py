@@ -65,7 +65,7 @@ LAYERS = (
     ("runs",),
     ("quality",),
     ("experiment",),
-    ("prediction", "report"),
+    ("inspection", "prediction", "report"),
     ("train", "eval"),
 )
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}

@@ -222,7 +222,19 @@ def _confusion(row: Row, classes: Sequence[str]) -> Table:
 def _quality(rows: Sequence[Row]) -> Table:
     table = _table(
         f"Features: information about the emotion ({rows[0]['estimator']}; null: labels permuted), and what they teach",
-        ["features", "modality", "I(emotion; feature) ≥, nats", "null 95 %", "p", "bound", "TSTR UA", "TRTR UA", "runs"],
+        [
+            "features",
+            "modality",
+            "I(emotion; feature) ≥, nats",
+            "null 95 %",
+            "p",
+            "bound",
+            "recovered",
+            "TSTR UA",
+            "TRTS UA",
+            "TRTR UA",
+            "runs",
+        ],
     )
     for row in rows:
         error = row["class_information_standard_error"]
@@ -233,8 +245,7 @@ def _quality(rows: Sequence[Row]) -> Table:
             f"{row['class_information_null_95_nats']:.3f}",
             f"{row['class_information_p']:.3f}",
             f"{row['class_information_ceiling_nats']:.3f}",
-            _percent(row["tstr_ua"]),
-            _percent(row["trtr_ua"]),
+            *(_percent(row.get(key)) for key in ("recovered_ua", "tstr_ua", "trts_ua", "trtr_ua")),
             str(row["runs"]),
         )
     return table
