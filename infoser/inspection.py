@@ -89,6 +89,8 @@ def inspect(request: Request) -> dict[str, Any]:
     Raises:
       InfoserError: as `experiment.score`, and for names that the run folder does not have.
     """
+    if request.options.repeats < 2:
+        raise InfoserError(f"--repeats {request.options.repeats}: one drawing of the rows gives no interval; ask for 2 or more")
     config, corpus = experiment.restore(request.folder, request.data_dir)
     _, folds = experiment.plan_folds(config, corpus)
     trainer = experiment.make_trainer(config, request.folder, restore_only=True)
@@ -236,7 +238,7 @@ def _summary(name: dict[str, str], units: Sequence[tuple[str, dict[Any, dict[str
             by_fold: dict[str, list[float]] = {}
             for fold, measured in units:
                 if entry in measured.get(key, {}):
-                    by_fold.setdefault(fold, []).append(measured[key][entry])
+                    by_fold.setdefault(fold, []).append(float(measured[key][entry]))
             mean, error = mean_and_error(by_fold) if by_fold else (None, None)
             row[entry] = mean
             if entry in ("value", "real"):

@@ -11,18 +11,17 @@ from rich.text import Text
 
 Row = Mapping[str, Any]
 
-#: Measures of a panel, their headings and how many decimals they are read to.
+#: The measures that are printed, their headings and how many decimals they are read to; the others are in the files.
 _MEASURES = {
     "frechet": ("Fréchet", 2),
-    "frechet_pca": ("along PCA", 2),
     "kid": ("KID", 4),
     "two_sample_accuracy": ("C2ST", 3),
     "precision": ("precision", 2),
     "recall": ("recall", 2),
     "density": ("density", 2),
     "coverage": ("coverage", 2),
-    "memorised_nearer_to_train_share": ("nearer to train", 3),
-    "memorised_auc": ("memorised AUC", 3),
+    "memorised_nearer_to_train_share": ("nearer", 3),
+    "memorised_auc": ("AUC", 3),
     "memorised_copies_share": ("copies", 3),
 }
 _INFORMATION = {
@@ -43,7 +42,9 @@ def print_panel(found: Mapping[str, Any], out: Console, *, details: bool = False
     rows: Sequence[Row] = found["rows"]
     out.print(
         "Added rows against the reference, above as many real and training rows. Means over folds; "
-        "±: standard error over folds. C2ST: accuracy of a classifier that tells them from the reference, 0.5 where it can't.",
+        "±: standard error over folds. C2ST: accuracy of a classifier that tells them from the reference, 0.5 where it can't. "
+        "nearer: share of rows nearer to the training rows than to as many reference rows; AUC: of being nearer to the "
+        "training rows than fresh real rows are; copies: share of training rows among them.",
         markup=False,
         highlight=False,
     )
@@ -62,7 +63,7 @@ def print_panel(found: Mapping[str, Any], out: Console, *, details: bool = False
 
 def _panel(rows: Sequence[Row], title: str) -> Table:
     table = Table(title=Text(title), title_justify="left")
-    table.add_column("variant")
+    table.add_column("variant", no_wrap=True)
     table.add_column("modality")
     for heading, _ in _MEASURES.values():
         table.add_column(heading, justify="right")
