@@ -178,7 +178,8 @@ class Pools:
         needed = []
         for number, unit in enumerate(self._matrix.units):
             real = np.bincount(unit.label[self._labelled(number, "audio")], minlength=self._matrix.n_classes)
-            needed.append(drawn_for(wanted_by_class(settings.fill, real, self._size(number, "audio")), HELD_OUT, share))
+            wanted = wanted_by_class(settings.fill, real, self._size(number, "audio"))
+            needed.append(drawn_for(wanted, int((real > 0).sum()), HELD_OUT, share))
         return max(needed)
 
     def _features(self, number: int, pool: Pool, modality: str) -> np.ndarray:

@@ -40,14 +40,15 @@ def _level(real: Int[np.ndarray, " classes"], size: int) -> float:
     raise AssertionError("there is no class")
 
 
-def drawn_for(wanted: Int[np.ndarray, " classes"], held_out: int, keep_share: float) -> int:
+def drawn_for(wanted: Int[np.ndarray, " classes"], drawn_classes: int, held_out: int, keep_share: float) -> int:
     """How many rows of classes drawn at random, all equally likely, hold what is wanted after a share of each is kept.
+
+    All `drawn_classes` classes are drawn, those too that nothing is wanted of.
 
     Four standard deviations of the least class' count are added, so that a shortage is rare.
     """
-    classes = int((wanted > 0).sum())
-    each = (int(wanted.max()) + -(-held_out // classes)) / keep_share + 1
-    return math.ceil(classes * (each + 4 * math.sqrt(each)))
+    each = (int(wanted.max()) + -(-held_out // int((wanted > 0).sum()))) / keep_share + 1
+    return math.ceil(drawn_classes * (each + 4 * math.sqrt(each)))
 
 
 def within_class_rank(score: Float[np.ndarray, " rows"], label: Int[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
