@@ -56,7 +56,8 @@ SWITCHES = [one.flag for one in SETTINGS.values() if one.entry.type is bool]
 CHOICES = {one.flag: get_args(one.entry.type) for one in SETTINGS.values() if get_origin(one.entry.type) is Literal}
 LISTS = {one.flag: get_args(one.entry.type)[0] for one in SETTINGS.values() if get_origin(one.entry.type) is tuple}
 NUMBERS = FLOATS + INTEGERS
-AT_LEAST_TWO = ("--align.batch-size", "--align.cross-fits")
+AT_LEAST_TWO = ("--align.batch-size", "--align.cross-fits", "--augment.teacher-parts")
+AT_MOST = {"--virtual-shards": 2**15}
 #: Distinct wrong inputs that the tests here give at least, for each number and of each kind.
 OF_EACH_NUMBER = 3
 NEEDED = {"choices": 20, "seeds": 18, "lists": 12, "repeated": 15, "unreadable": 20, "places": 18, "corpora": 8}
@@ -308,7 +309,8 @@ def test_new_processes_end_alike(place: Path, in_new_process: Any) -> None:
 
 def right_number(setting: Setting) -> st.SearchStrategy[Any]:
     if setting.entry.type is int:
-        return st.integers(2 if setting.flag in AT_LEAST_TWO else 1, LARGEST_INTEGER)
+        least = 2 if setting.flag in AT_LEAST_TWO else 1
+        return st.integers(least, AT_MOST.get(setting.flag, LARGEST_INTEGER))
     bounds = setting.entry.metadata
     at_most = float(np.float32(min(bounds["high"], LARGEST_FLOAT)))
     open_ = bounds["high_open"] and math.isfinite(bounds["high"])
@@ -330,6 +332,16 @@ def right_flags(draw: st.DrawFn) -> dict[str, Any]:
         flags["--variants"] = tuple(draw(st.lists(one_of(get_args(LISTS["--variants"])), unique=True, min_size=1)))
     if draw(st.booleans()):
         flags["--run-dir"] = Path("runs", draw(st.text(string.ascii_letters + " .é数", min_size=1)))
+    return together(flags)
+
+
+def together(flags: dict[str, Any]) -> dict[str, Any]:
+    """What of these settings can be used together: whole packs in a batch, and no diffusion that D or Q would judge."""
+    if "--generate.pack" in flags:
+        flags["--generate.pack"] = math.gcd(flags["--generate.pack"], flags.get("--generate.batch-size", 128))
+    if any(name.startswith("diffusion") for name in flags.get("--variants", ())):
+        judged = {"--generate.keep-by", "--generate.label-by", "--generate.curriculum"}
+        return {flag: value for flag, value in flags.items() if flag not in judged}
     return flags
 
 
