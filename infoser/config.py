@@ -145,7 +145,8 @@ class GenerateConfig:
     """diffusion: how far the condition is exaggerated; 0: not at all."""
     label_by: Literal["condition", "recogniser", "teacher"] = "condition"
     """Class probabilities of generated rows: of the class they were made from, by Q (which then learns from real rows too) or
-    by the teacher of --augment.teacher-parts. infogan-unconditional has no class: recogniser stands in for condition."""
+    by the teacher of --augment.teacher-parts. infogan-unconditional has no class: recogniser stands in for condition;
+    diffusion-unconditional has no recogniser either, and needs the teacher."""
     keep_by: Literal["all-rows", "discriminator", "recogniser", "teacher", "consensus"] = "all-rows"
     """Which generated rows are kept, class by class: all-rows; those that D takes for real; whose class Q or the teacher is
     surest of; consensus: by the worst of the three ranks."""
@@ -233,7 +234,7 @@ class Config:
     see them), cgan (infogan with the information terms at 0), infogan (made from class and text), infogan-notext (from the
     class alone), infogan-paired (audio and text features together), infogan-other-text (text of another row of the class),
     infogan-wrong-text (infogan, asked for a class with the text of another: a probe), infogan-text-alone,
-    infogan-unconditional; diffusion, diffusion-notext, diffusion-paired (the same by denoising diffusion)."""
+    infogan-unconditional; diffusion, diffusion-notext and so on: the same by denoising diffusion."""
     aligned_variants: tuple[Variant, ...] = ()
     """Variants that are trained in the aligned space too; their rows carry the cell space=aligned."""
     joined_variants: tuple[Variant, ...] = ()

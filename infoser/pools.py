@@ -233,14 +233,12 @@ class Pools:
             "batch_size": settings.batch_size,
         }
         common |= {"steps": settings.steps, "by_class": recipe.by_class, "paired": recipe.text == "made"}
-        common |= {"compute_dtype": config.compute_dtype}
+        common |= {"compute_dtype": config.compute_dtype, "text": recipe.text if recipe.conditioned_on_text else "none"}
         if recipe.model == "diffusion":
-            with_text, guided = recipe.conditioned_on_text, settings.guidance != 0
-            return Diffuse(**common, with_text=with_text, guided=guided, noise_levels=settings.noise_levels)
+            return Diffuse(**common, guided=settings.guidance != 0, noise_levels=settings.noise_levels)
         return Generate(
             **common,
             latent_dim=settings.latent_dim,
-            text=recipe.text if recipe.conditioned_on_text else "none",
             loss=settings.loss,
             auxiliary=settings.discriminator == "auxiliary",
             spectral_norm=settings.spectral_norm,

@@ -79,6 +79,8 @@ def _validate_generators(config: Config) -> None:
     for flag, value in asked.items():
         if diffusion and value in ("discriminator", "recogniser", "consensus"):
             raise InfoserError(f"{flag} {value}: {diffusion[0]} has neither discriminator nor recogniser; teacher can judge it")
+    if "diffusion-unconditional" in named and generate.label_by != "teacher":
+        raise InfoserError("diffusion-unconditional knows no emotion of its rows; add --generate.label-by teacher")
     if diffusion and generate.curriculum < 1 and generate.keep_by != "teacher":
         raise InfoserError(
             f"--generate.curriculum: nothing says how sure a row of {diffusion[0]} is; add --generate.keep-by teacher"

@@ -24,6 +24,10 @@ Variant = Literal[
     "diffusion",
     "diffusion-notext",
     "diffusion-paired",
+    "diffusion-other-text",
+    "diffusion-wrong-text",
+    "diffusion-text-alone",
+    "diffusion-unconditional",
 ]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
@@ -77,6 +81,10 @@ GENERATORS: dict[str, Recipe] = {
     "diffusion": Recipe(model="diffusion", text="own"),
     "diffusion-notext": Recipe(model="diffusion"),
     "diffusion-paired": Recipe(model="diffusion", text="made"),
+    "diffusion-other-text": Recipe(model="diffusion", text="other"),
+    "diffusion-wrong-text": Recipe(model="diffusion", text="own", wrong_text=True),
+    "diffusion-text-alone": Recipe(model="diffusion", by_class=False, text="own"),
+    "diffusion-unconditional": Recipe(model="diffusion", by_class=False),
 }
 #: The five of the plain comparison.
 CORE_VARIANTS: tuple[Variant, ...] = ("none", "noise", "cgan", "infogan", "infogan-notext")

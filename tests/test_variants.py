@@ -19,9 +19,15 @@ def test_what_trains_together_differs_in_numbers_only() -> None:
 
 def test_what_a_variant_needs() -> None:
     needing = {name for name, recipe in GENERATORS.items() if recipe.needs_text}
-    assert needing == set(GENERATORS) - {"infogan-notext", "infogan-unconditional", "diffusion-notext"}
+    assert needing == set(GENERATORS) - {
+        "infogan-notext",
+        "infogan-unconditional",
+        "diffusion-notext",
+        "diffusion-unconditional",
+    }
     conditioned = {name for name, recipe in GENERATORS.items() if recipe.conditioned_on_text}
     assert conditioned == needing - {"infogan-paired", "diffusion-paired"}
+    assert GENERATORS["diffusion-wrong-text"].group == GENERATORS["diffusion"].group
     assert GENERATORS["infogan-wrong-text"].group == GENERATORS["infogan"].group == GENERATORS["cgan"].group
 
 
@@ -41,6 +47,7 @@ def test_what_a_variant_needs() -> None:
             "--generate.label-by recogniser",
         ),
         (("--variants", "none", "diffusion", "--generate.curriculum", "0.5"), "add --generate.keep-by teacher"),
+        (("--variants", "none", "diffusion-unconditional"), "add --generate.label-by teacher"),
         (("--space", "joined", "--aligned-variants", "--joined-variants", "none"), "--joined-variants adds to another space"),
         (("--joined-variants", "none", "none"), "--joined-variants names none more than once"),
     ],

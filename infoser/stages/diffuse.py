@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -42,8 +42,8 @@ class Diffuse:
       width: of the denoiser.
       batch_size, steps: of training.
       by_class: conditions on c.
-      with_text: conditions on the row's own t.
-      paired: makes text features along with the audio features; excludes with_text.
+      text: conditions on t: "none", "own" (the row's) or "other" (another row's of its class).
+      paired: makes text features along with the audio features; excludes text.
       noise_levels: T.
       guided: the run's number `guidance` may be other than 0; makes drawing twice as dear.
       compute_dtype: what the denoiser computes in while it trains.
@@ -55,7 +55,7 @@ class Diffuse:
     batch_size: int
     steps: int
     by_class: bool = True
-    with_text: bool = False
+    text: str = "none"
     paired: bool = False
     noise_levels: int = 100
     guided: bool = False
@@ -132,9 +132,15 @@ class Diffuse:
 
         Each level is a draw from q of arXiv 2006.11239, eq. 7, at the data that the denoiser says (its algorithm 2).
         """
+        return self._pool(state, shared, run, key, size, self.text)
+
+    def outputs_of_wrong_text(self, state: DiffuseState, shared: Features, run: GenerateRun, key: jax.Array, size: int) -> Pool:
+        """`outputs` where each class goes with the text of another class: which of both is followed?"""
+        return self._pool(state, shared, run, key, size, "wrong")
+
+    def _pool(self, state: DiffuseState, shared: Features, run: GenerateRun, key: jax.Array, size: int, text: str) -> Pool:
         condition_key, noise_key = jax.random.split(jax.random.fold_in(key, self.steps))
-        plain = replace(self, axis=SINGLE)
-        given = plain._draw(shared, run, condition_key, size)
+        given = draw(condition_key, shared, run, size, SINGLE, text)
         condition = self._condition(given)
         shares = self._shares
 
@@ -150,12 +156,12 @@ class Diffuse:
 
         pure = jax.random.normal(jax.random.fold_in(noise_key, self.noise_levels), (size, self._dim(shared)))
         made = jax.lax.fori_loop(0, self.noise_levels, nearer, pure)
-        audio, text = jnp.split(made, [shared.audio_dim], axis=-1)
+        audio, made_text = jnp.split(made, [shared.audio_dim], axis=-1)
         lent = given.text_rows
         if run.lenders is not None:
             lent = draw_of_classes(jax.random.fold_in(condition_key, 1), run.lenders, given.labels)
         nothing = jnp.zeros((size, self.n_classes))
-        return Pool(audio, given.labels, lent, text if self.paired else None, nothing[:, 0], nothing)
+        return Pool(audio, given.labels, lent, made_text if self.paired else None, nothing[:, 0], nothing)
 
     @property
     def _denoiser(self) -> Denoiser:
@@ -169,7 +175,7 @@ class Diffuse:
         return shared.audio_dim + (shared.text_dim if self.paired else 0)
 
     def _draw(self, shared: Features, run: GenerateRun, key: jax.Array, batch_size: int) -> Draw:
-        return draw(key, shared, run, batch_size, self.axis, "own" if self.with_text else "none")
+        return draw(key, shared, run, batch_size, self.axis, self.text)
 
     def _condition(self, given: Draw) -> Float[Array, "local condition_dim"]:
         return condition_of(given.label if self.by_class else None, self.n_classes, given.text, len(given.label))

@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture(scope="module")
 def trained(run_train: Any, tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("generators")
-    variants = ("none", "teacher", "infogan-other-text", "infogan-wrong-text", "infogan-unconditional", "diffusion-paired")
+    variants = ("none", "teacher", "infogan-wrong-text", "infogan-unconditional", "diffusion-wrong-text")
     flags = ("--variants", *variants, "--aligned-variants", "--joined-variants", "none", "infogan", "--folds", "session3")
     flags += ("--generate.label-by", "teacher", "--generate.keep-by", "teacher", "--generate.fill", "minority")
     flags += ("--generate.curriculum", 0.5, "--generate.noise-levels", 5, "--augment.teacher-parts", 2)

@@ -339,6 +339,9 @@ def together(flags: dict[str, Any]) -> dict[str, Any]:
     """What of these settings can be used together: whole packs in a batch, and no diffusion that D or Q would judge."""
     if "--generate.pack" in flags:
         flags["--generate.pack"] = math.gcd(flags["--generate.pack"], flags.get("--generate.batch-size", 128))
+    if "diffusion-unconditional" in flags.get("--variants", ()):
+        flags["--generate.label-by"] = "teacher"
+        return {flag: value for flag, value in flags.items() if flag not in ("--generate.keep-by", "--generate.curriculum")}
     if any(name.startswith("diffusion") for name in flags.get("--variants", ())):
         judged = {"--generate.keep-by", "--generate.label-by", "--generate.curriculum"}
         return {flag: value for flag, value in flags.items() if flag not in judged}

@@ -14,7 +14,7 @@ from infoser.models.denoiser import Denoiser, embedded
 from infoser.stages.conditions import GenerateRun
 from infoser.stages.diffuse import Diffuse
 
-STAGE = Diffuse(n_classes=3, width=32, batch_size=32, steps=400, with_text=True, noise_levels=20)
+STAGE = Diffuse(n_classes=3, width=32, batch_size=32, steps=400, text="own", noise_levels=20)
 NUMBERS = {"diffusion_learning_rate": 5e-3, "condition_dropout": 0.1, "guidance": 0.0, "ema_decay": 0.9}
 STEPS = 3
 
@@ -130,7 +130,7 @@ def test_pairs_are_made_together(corpus, train):
 
 
 def test_where_text_is_missing_rows_that_have_it_lend_theirs(corpus, train):
-    stage = dataclasses.replace(STAGE, with_text=False, steps=STEPS)
+    stage = dataclasses.replace(STAGE, text="none", steps=STEPS)
     has_text = np.arange(40) % 2 == 0
     views = [corpus.view(has_text=has_text, with_text_only=only) for only in (False, True)]
     one = run(views[0], views[1])
@@ -158,3 +158,24 @@ def test_the_denoiser_hears_level_and_condition():
     np.testing.assert_array_equal(said[0], said[1])
     for changed in ((level + 1, condition), (level, condition + 1)):
         assert np.abs(np.asarray(model.apply(params, x, *changed)) - said).max() > 1e-3
+
+
+def test_the_text_of_another_class_is_a_probe(corpus, trained):
+    state, one = trained[0], run(corpus.view())
+    draw = jax.jit(functools.partial(STAGE.outputs_of_wrong_text, size=500))
+    rows = jax.tree.map(np.asarray, draw(state, corpus.features(), one, jax.random.key(0)))
+    assert (corpus.label[rows.text_row] != rows.label).all() and (corpus.label[rows.text_row] >= 0).all()
+    own = drawn(STAGE, state, corpus, one, 500)
+    np.testing.assert_array_equal(rows.label, own.label)
+    assert not np.allclose(rows.audio, own.audio)
+
+
+@pytest.mark.parametrize(("text", "by_class"), [("other", True), ("own", False), ("none", False)])
+def test_other_conditions_train(corpus, train, text, by_class):
+    stage = dataclasses.replace(STAGE, text=text, by_class=by_class, steps=40)
+    state, terms = train(stage, corpus.features(), run(corpus.view()), stage.steps)
+    assert terms["denoising"][-10:].mean() < terms["denoising"][:5].mean()
+    rows = drawn(stage, state, corpus, run(corpus.view()), 300)
+    np.testing.assert_array_equal(corpus.label[rows.text_row], rows.label)
+    if text == "other":
+        assert len(np.unique(rows.text_row)) > 10
