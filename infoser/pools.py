@@ -11,6 +11,7 @@ from infoser.augmenters import AUGMENTERS, Rows
 from infoser.config import numbers
 from infoser.group import Loaded
 from infoser.matrix import Matrix, as_count, as_numbers
+from infoser.progress import Progress
 from infoser.selection import drawn_for, select, wanted_by_class, within_class_rank
 from infoser.spaces import Space
 from infoser.stages.conditions import GenerateRun, Pool
@@ -297,11 +298,13 @@ class Pools:
             part = range(len(self._matrix.units))
         self._generated.clear()
         self._taught_rows.clear()
-        for trained, own, which, function in self._generators:
-            wanted = [i for i, (number, _) in enumerate(own) if number in part]
-            asked = [which[i] for i in wanted]
-            everyone = asked == list(range(len(trained.group.names)))
-            drawn: Any = trained.outputs(function, size, only=None if everyone else asked)
-            for i, position in enumerate(wanted):
-                rows: Any = (None if each is None else each[i] for each in drawn)
-                self._generated[own[position]] = Pool(*rows)
+        with Progress("drawing generated rows", size * sum(number in part for number, _ in members), unit="rows") as progress:
+            for trained, own, which, function in self._generators:
+                wanted = [i for i, (number, _) in enumerate(own) if number in part]
+                asked = [which[i] for i in wanted]
+                everyone = asked == list(range(len(trained.group.names)))
+                drawn: Any = trained.outputs(function, size, only=None if everyone else asked)
+                for i, position in enumerate(wanted):
+                    rows: Any = (None if each is None else each[i] for each in drawn)
+                    self._generated[own[position]] = Pool(*rows)
+                progress.update(len(self._generated) * size)
