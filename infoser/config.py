@@ -46,7 +46,7 @@ class AlignConfig:
     representation_dim: int = 16
     """Width of the representations h and t."""
     steps: int = 600
-    """Training steps."""
+    """Training steps of each aligner."""
     batch_size: int = 256
     """Utterances in a batch; also the number of candidates in the contrastive loss."""
     cross_fits: int = 5
@@ -100,7 +100,7 @@ class GenerateConfig:
     discriminator_learning_rate: float = number(2e-3, low_open=True)
     """Adam's learning rate for D."""
     dropout: float = share(0.2)
-    """Dropout rate in D."""
+    """Dropout rate after D's hidden layers."""
     r1_weight: float = number(0.5)
     """Weight of R1, half the squared gradient of D at real features, in the hinge and non-saturating losses."""
     class_mi_weight: float = number(0.1)
@@ -185,7 +185,7 @@ class ClassifyConfig:
     width: int = 512
     """Width of the hidden layer."""
     steps: int = 300
-    """Training steps."""
+    """Training steps of each classifier (and teacher)."""
     batch_size: int = 128
     """Real utterances in a batch, drawn class-balanced; as many generated rows come along, at their weight."""
     learning_rate: float = number(3e-3, low_open=True)
@@ -209,7 +209,7 @@ class Hosts:
     coordinator: str = ""
     """HOST:PORT at which the others reach host 0; the same on every host."""
     count: int = 0
-    """Number of hosts."""
+    """Number of hosts that run this command together."""
     index: int = -1
     """Which of them this is, from 0; host 0 prints, and keeps the run folder."""
     wait_s: float = number(300.0, low=1.0, high=86400.0)
