@@ -31,4 +31,4 @@ def test_every_flag_of_training_is_explained(in_new_process: Callable[..., Any])
     explained = flags_and_texts(outcome.out)
     assert len(explained) >= 90
     short = {flag for flag, text in explained.items() if len(re.sub(r"\((default|required).*", "", text)) < 20}
-    assert short == {"-h"}
+    assert short == set()
