@@ -8,6 +8,7 @@ another folder, JAX_ENABLE_COMPILATION_CACHE=0 does without.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -21,6 +22,7 @@ LARGEST = 2**30
 #: Programs that compile faster than this, in seconds, are not kept: reading them costs as much.
 _QUICK_S = 0.05
 _SUFFIX = "-cache"  # of JAX's files
+_MAPS, _MOST_MAPS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
 _refused: set[Path] = set()  # folders of which it was said that they can't be used
 
@@ -50,6 +52,29 @@ def keep_compiled() -> Path | None:
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _QUICK_S)
     return folder
+
+
+def forget_if_many(share: float = 0.4) -> bool:
+    """Forgets this process' compiled programs where they have come near the number of memory maps that a process may have.
+
+    Each takes some dozens, and a process that goes beyond the number dies without a word. What is still needed is compiled
+    again, or read from the folder of kept programs. Only Linux has such a bound, and tells how far it is.
+
+    Args:
+      share: of the number, from which on they are forgotten.
+
+    Returns:
+      Whether they were forgotten.
+    """
+    try:
+        with _MAPS.open() as file:
+            if sum(1 for _ in file) < share * int(_MOST_MAPS.read_text()):
+                return False
+    except (OSError, ValueError):
+        return False
+    jax.clear_caches()
+    gc.collect()
+    return True
 
 
 def user_folder() -> Path:

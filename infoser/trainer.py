@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from infoser import exchange, hosts, lifting, parallel
+from infoser import compilation_cache, exchange, hosts, lifting, parallel
 from infoser.checkpoints import Checkpoints
 from infoser.errors import InfoserError, can_be_written
 from infoser.group import Group, Loaded
@@ -75,6 +75,7 @@ class Trainer:
           InfoserError: if a loss term is not finite, a checkpoint is damaged or missing, or not even one run fits.
           Stopped: after a signal.
         """
+        compilation_cache.forget_if_many()
         parts = 1
         while True:
             try:

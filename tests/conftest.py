@@ -53,10 +53,18 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from infoser.batch_axis import SINGLE, BatchAxis  # noqa: E402
+from infoser.compilation_cache import forget_if_many  # noqa: E402
 from infoser.corpus import Frames  # noqa: E402
 from infoser.fold_view import Features, FoldView  # noqa: E402
 
 CLASSES, AUDIO_DIM, TEXT_DIM, CONDITION_DIM = 3, 4, 3, 2
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Hundreds of tests in one process compile more programs than it may have memory maps; so that no test meets the bound."""
+    yield
+    forget_if_many(0.1)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from infoser import compilation_cache
-from infoser.compilation_cache import keep_compiled, user_folder
+from infoser.compilation_cache import forget_if_many, keep_compiled, user_folder
 
 OPTIONS = ("jax_compilation_cache_dir", "jax_enable_compilation_cache", "jax_persistent_cache_min_compile_time_secs")
 
@@ -124,3 +124,19 @@ def test_a_program_that_is_found_gives_the_same_numbers(tmp_path: Path) -> None:
     assert second["compiled"] == 0 and second["found"] == first["compiled"]
     assert off["found"] == off["compiled"] == 0
     assert first["hash"] == second["hash"] == off["hash"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux bounds a process' memory maps")
+def test_programs_are_forgotten_before_their_memory_maps_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    double = jax.jit(lambda x: 2 * x)
+    traces: list[int] = []
+    count = jax.jit(lambda x: traces.append(1) or x + 1)
+    assert not forget_if_many()
+    assert count(1) == 2 and count(1) == 2 and double(2) == 4 and len(traces) == 1
+    most = tmp_path / "max_map_count"
+    monkeypatch.setattr(compilation_cache, "_MOST_MAPS", most)
+    most.write_text("10\n")
+    assert forget_if_many()
+    assert count(1) == 2 and double(2) == 4 and len(traces) == 2
+    most.unlink()
+    assert not forget_if_many()
