@@ -153,6 +153,36 @@ def further_utterances(seed: int = 0, size: int = SIZE, *, count: int = SIZE, dr
     return _sampled(seed, count, offsets, draw)[0]
 
 
+def audio_again(seed: int, size: int, rows: np.ndarray, draw: int = 1) -> np.ndarray:
+    """Audio features of utterances of `sample(seed, size)`, drawn anew given their emotion, text, speaker and session.
+
+    What a perfect generator makes of a class and the text of a training row: such rows are nearer to that row than other
+    rows of the speaker are, for what text says of audio, without a memory of it.
+
+    Args:
+      seed, size: of the corpus.
+      rows: (n,) rows of it; a row may be named again.
+      draw: another number draws others.
+
+    Returns:
+      (n, AUDIO_DIM) float32.
+    """
+    corpus, (of_session, of_speaker, of_speaker_in_text) = _sampled(seed, size)
+    assert corpus.text is not None and corpus.session is not None
+    model, rng = parameters(), np.random.default_rng([seed, draw, 1])
+    names = {name: number for number, name in enumerate(CLASSES + OUTSIDE)}
+    emotion = np.array([names[name] for name in corpus.columns["emotion"][rows]])
+    session = corpus.session[rows].astype(int) - 1
+    speaker = 2 * session + np.char.endswith(corpus.speaker[rows], "M")
+    # u given t: normal, of precision I + W_t'W_t, the noise being white.
+    rest = corpus.text[rows] - model.text_mean[emotion] - of_speaker_in_text[speaker]
+    precision = np.eye(SHARED_DIM) + model.text_shared.T @ model.text_shared
+    mean = np.linalg.solve(precision, model.text_shared.T @ rest.T).T
+    shared = mean + np.linalg.solve(np.linalg.cholesky(precision).T, rng.standard_normal((SHARED_DIM, len(rows)))).T
+    audio = model.audio_mean[emotion] + of_session[session] + of_speaker[speaker] + shared @ model.audio_shared.T
+    return (audio + rng.standard_normal((len(rows), AUDIO_DIM))).astype(np.float32)
+
+
 def _sampled(
     seed: int, size: int, offsets: tuple[np.ndarray, ...] | None = None, draw: int = 0
 ) -> tuple[Corpus, tuple[np.ndarray, ...]]:

@@ -34,6 +34,8 @@ from infoser.variants import GENERATORS
 #: What rows are compared with: test utterances, of other speakers than the training part's; in the demo corpus also further
 #: utterances of the training part's own speakers, which only a synthetic corpus has.
 TEST, SAME_SPEAKERS = "test part", "same speakers"
+#: The demo's audio drawn anew for the texts of training rows: what text alone brings nearer to them.
+SAME_TEXTS = "same speakers and texts"
 #: Further utterances of the demo's speakers, for each one of the corpus.
 _FURTHER = 20
 _Q_WIDTH, _Q_STEPS = 64, 500
@@ -161,6 +163,10 @@ def _unit(
     recipe, text = GENERATORS.get(variant), None
     if recipe is not None and recipe.conditioned_on_text and modality == "audio":
         with_text = known[corpus.with_text[known]]
+        if further is not None and plain and not recipe.wrong_text:
+            made, again = corpus.provenance["settings"], np.repeat(with_text, _FURTHER // 4)
+            drawn = demo.audio_again(made["seed"], made["size"], again)
+            references[SAME_TEXTS] = Labelled((drawn - view.audio_mean) * view.audio_scale, unit.label[again])
         lent = pools.lent_text(number, variant, modality)
         text = (space.text_representation(number, lent), space.text_representation(number, with_text))
         known = with_text

@@ -52,8 +52,9 @@ def numbers(**values: float) -> dict[str, Any]:
 
 def align(corpus, estimator):
     one = numbers(dropout=0.3, class_weight=1.0, contrastive_weight=1.0, temperature=0.2, mi_weight=0.5)
+    # Representations wide enough for their variance, which they are divided by, not to vanish.
     stage = Align(
-        3, has_text=True, label_free=False, width=8, representation_dim=3, batch_size=16, steps=10, mi_estimator=estimator
+        3, has_text=True, label_free=False, width=8, representation_dim=8, batch_size=16, steps=10, mi_estimator=estimator
     )
     return stage, AlignRun(corpus.view(), one | numbers(learning_rate=1e-2, weight_decay=0.1)), ("gradients",)
 
@@ -67,8 +68,7 @@ def align_frames(corpus):
     views = [corpus.view(has_text=has_text, with_text_only=only, **moments) for only in (False, True)]
     run = AlignRun(views[0], run.numbers, views[1])
     bounds = {name.replace("frames", "bounds"): tile_bounds([run], each, 16) for name, each in frames.items()}
-    # Representations wide enough for their variance, which they are divided by, not to vanish.
-    return dataclasses.replace(stage, representation_dim=8, **bounds), run, functions
+    return dataclasses.replace(stage, **bounds), run, functions
 
 
 def with_frames(corpus):

@@ -224,3 +224,29 @@ def test_further_utterances_are_of_the_same_speakers_and_new(large: demo.Corpus)
     strangers = demo.further_utterances(2, 60_000, count=40_000)
     one, another = (corpus.audio[corpus.speaker == "Ses1F"].mean(axis=0) for corpus in (large, strangers))
     assert np.abs(one - another).max() > 1
+
+
+def test_audio_drawn_again_shares_what_text_says_and_no_more(large: demo.Corpus) -> None:
+    rows, model = np.arange(len(large)), demo.parameters()
+    again = demo.audio_again(1, 60_000, rows)
+    assert again.dtype == np.float32 and not np.array_equal(again, demo.audio_again(1, 60_000, rows, draw=2))
+    np.testing.assert_array_equal(demo.audio_again(1, 60_000, rows)[:3], again[:3])
+    assert large.text is not None
+    groups = np.unique(np.char.add(large.columns["emotion"], large.speaker), return_inverse=True)[1]
+
+    def centred(features: np.ndarray) -> np.ndarray:
+        total = np.stack([np.bincount(groups, column) for column in features.T], axis=1)
+        return features - (total / np.bincount(groups)[:, None])[groups]
+
+    first, second, text = (centred(each.astype(np.float64)) for each in (large.audio, again, large.text))
+    count = len(rows)
+    load, into = model.audio_shared, model.text_shared
+    np.testing.assert_allclose(second.T @ second / count, load @ load.T + np.eye(AUDIO), atol=0.06)
+    np.testing.assert_allclose(second.T @ text / count, load @ into.T, atol=0.06)
+    # Var E[u | t] = I − (I + W_t'W_t)⁻¹: all that the two draws have in common.
+    common = np.eye(demo.SHARED_DIM) - np.linalg.inv(np.eye(demo.SHARED_DIM) + into.T @ into)
+    np.testing.assert_allclose(second.T @ first / count, load @ common @ load.T, atol=0.06)
+    assert not np.allclose(second.T @ first / count, load @ load.T, atol=0.06)
+    # The group means are those of the model, speaker by speaker.
+    means = [[features[groups == one].mean(axis=0) for one in range(groups.max() + 1)] for features in (large.audio, again)]
+    np.testing.assert_allclose(means[0], means[1], atol=0.35)

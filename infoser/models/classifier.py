@@ -1,6 +1,7 @@
 """The classifier head: the same for every variant, so that only the training rows differ."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -31,5 +32,7 @@ class Classifier(nn.Module):
         train: bool = False,
     ) -> Float[Array, "batch classes"]:
         if train:
-            features = drop(features, input_dropout, self.make_rng("dropout"), self.axis)
+            rate, key = jnp.asarray(input_dropout), self.make_rng("dropout")
+            # At the default rate of 0 no mask is drawn.
+            features = jax.lax.cond(rate > 0, lambda x: drop(x, rate, key, self.axis), lambda x: x, features)
         return MLP((self.width,), self.n_classes, self.axis)(jnp.asarray(features), dropout, train=train)

@@ -132,7 +132,11 @@ def table_part(arguments: argparse.Namespace, out: Console) -> dict[str, Any]:
     generate, heads, align = speed_steps.SETTINGS, ClassifyConfig(), AlignConfig()
     kinds: list[tuple[str, Callable[[], None], int]] = [
         ("align", align_step(47, 512, device), units * align.steps),
-        *((f"head, {dim}", head_step(dim, device), units * len(TABLE) * heads.steps) for dim in (47, 512, 559)),
+        # Audio heads also see the rows of each of the three generators alone: the probes of what these hold and teach.
+        *(
+            (f"head, {dim}", head_step(dim, device), units * (len(TABLE) + (dim == 47) * 3) * heads.steps)
+            for dim in (47, 512, 559)
+        ),
     ]
     for name, text, count in (("class and text", align.representation_dim, 2), ("class alone", 0, 1)):
         sizes = torch_twin.Sizes(47, max(1, text), generate.batch_size, generate.width, latent=generate.latent_dim)
@@ -164,20 +168,21 @@ def plan_part(arguments: argparse.Namespace, out: Console) -> dict[str, Any]:
     return {"what": what, "first_s": seconds[0], "again_s": seconds[1]}
 
 
-def from_class(view: FoldView, audio: np.ndarray, steps: int, size: int) -> tuple[float, Any]:
-    """Seconds to train infoser's generator from the class, compiled before, and `size` rows of it."""
+def from_class(view: FoldView, audio: np.ndarray, steps: int, size: int, count: int = 1) -> tuple[float, Any]:
+    """Seconds a run to train `count` of infoser's generators from the class together, compiled before; `size` rows of one."""
     config = speed_steps.SETTINGS
     stage = Generate(4, config.width, config.latent_dim, config.batch_size, steps)
     run: Any = GenerateRun(view, np.int32(0), {k: np.float32(v) for k, v in numbers(config).items()})  # type: ignore
     mode, seconds, state = parallel.RunsMode(), 0.0, None
     shared: Any = mode.replicate(Features(audio[None], None))  # type: ignore
-    runs, keys = mode.spread(jax.tree.map(lambda leaf: np.asarray(leaf)[None], run)), mode.spread(parallel.run_keys([0], ["f"]))
+    runs = mode.spread(jax.tree.map(lambda leaf: np.stack([np.asarray(leaf)] * count), run))
+    keys = mode.spread(parallel.run_keys(range(count), ["f"] * count))
     for _ in range(2):
         state, start = mode.init_runs(stage, shared, runs, keys), time.perf_counter()
         state, means, _ = mode.train_chunk(stage, steps, state, shared, runs, keys, 0)
         jax.block_until_ready(means)
-        seconds = time.perf_counter() - start
-    pool = mode.gather(mode.outputs(stage, "outputs", state, shared, runs, keys, size), 1)
+        seconds = (time.perf_counter() - start) / count
+    pool = mode.gather(mode.outputs(stage, "outputs", state, shared, runs, keys, size), count)
     return seconds, jax.tree.map(lambda leaf: leaf[0], pool)
 
 
@@ -204,10 +209,10 @@ def ctgan_part(arguments: argparse.Namespace, out: Console) -> dict[str, Any]:
         fold.train, label, n_classes=4, audio=audio, text=None, rows_padded=len(fold.train), labelled_padded=size
     )
     batch, default = speed_steps.SETTINGS.batch_size, speed_steps.SETTINGS.steps
-    ours = {}
-    for steps in (-(-epochs * size // batch), default):
-        seconds, pool = from_class(view, audio, steps, size)
-        ours[steps] = {"rows_per_s": steps * batch / seconds, "tstr": tstr(pool.audio, pool.label), "s": seconds}
+    ours, group = {}, 2 * parallel.device_count()
+    for steps, count in ((-(-epochs * size // batch), 1), (default, 1), (default, group)):
+        seconds, pool = from_class(view, audio, steps, size, count)
+        ours[steps, count] = {"rows_per_s": steps * batch / seconds, "tstr": tstr(pool.audio, pool.label), "s": seconds}
 
     frame = pandas.DataFrame(real[train_rows], columns=[f"a{i}" for i in range(real.shape[1])])
     frame["emotion"] = label[train_rows].astype(str)
@@ -226,10 +231,18 @@ def ctgan_part(arguments: argparse.Namespace, out: Console) -> dict[str, Any]:
     }
     table = Table("", "s", "rows per s", "TSTR UA", title=f"{size:,} rows × {real.shape[1]}, {epochs} epochs, compiled before")
     named = [
-        (f"infoser, from the class, {steps:,} steps ({steps * batch / size:.1f} epochs)", one) for steps, one in ours.items()
+        (f"infoser, from the class, {steps:,} steps ({steps * batch / size:.1f} epochs), {count} together", one)
+        for (steps, count), one in ours.items()
     ]
     for name, one in (*named, ("CTGAN (its fit, with its transformer)", theirs)):
         table.add_row(name, f"{one['s']:.2f}", f"{one['rows_per_s']:,.0f}", f"{one['tstr']:.3f}")
-    times, ceiling = ours[default]["rows_per_s"] / theirs["rows_per_s"], tstr(real[train_rows], label[train_rows])
-    out.print(table, f"{times:.0f} × CTGAN's rows per second; real rows give {ceiling:.3f}")
-    return {"infoser, by steps": ours, "ctgan": theirs, "epochs": epochs}
+    times = [ours[default, count]["rows_per_s"] / theirs["rows_per_s"] for count in (1, group)]
+    ceiling = tstr(real[train_rows], label[train_rows])
+    out.print(
+        table, f"{times[0]:.0f} × CTGAN's rows per second, {times[1]:.0f} × a run in a group; real rows give {ceiling:.3f}"
+    )
+    return {
+        "infoser": {f"{steps} steps, {count} runs": one for (steps, count), one in ours.items()},
+        "ctgan": theirs,
+        "epochs": epochs,
+    }

@@ -149,11 +149,27 @@ def test_recogniser_bounds_the_log_variance():
 def test_dropout_keeps_the_expectation(rate):
     values = jnp.asarray(RNG.standard_normal((20_000, 3)), jnp.float32)
     dropped = np.asarray(drop(values, rate, KEY))
-    kept = dropped != 0
+    kept, rate = dropped != 0, round(256 * rate) / 256
     assert abs(kept.mean() - (1 - rate)) < 4 * (rate * (1 - rate) / values.size) ** 0.5
     np.testing.assert_allclose(dropped[kept], np.asarray(values)[kept] / (1 - rate), rtol=1e-5)
     error = np.sqrt(rate / (1 - rate) * np.mean(np.asarray(values) ** 2, axis=0) / len(values))
     assert (np.abs((dropped - values).mean(axis=0)) < 4 * error).all()
+
+
+def test_dropout_masks_are_independent():
+    ones = jnp.ones((4000, 3))
+    masks = [np.asarray(drop(ones, 0.5, key)).ravel() > 0 for key in jax.random.split(KEY, 3)]
+    # Of other keys, and of the places of one mask at any distance, those of the same random word too.
+    pairs = [(masks[0], masks[1]), (masks[1], masks[2])]
+    pairs += [(masks[0][shift:], masks[0][:-shift]) for shift in (1, 2, 3, 3000, 6000, 9000)]
+    for one, other in pairs:
+        assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(len(one))
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.999])
+def test_dropout_never_drops_everything(rate):
+    dropped = np.asarray(drop(jnp.ones((2000, 5)), jnp.float32(rate), KEY))
+    assert np.isfinite(dropped).all() and (dropped != 0).any()
 
 
 def test_dropout_of_nothing_is_the_identity():
