@@ -1,14 +1,17 @@
 """Every generator and condition on the demo corpus, whose truth is known: with the information terms, and without.
 
-By hand: python tests/battery/demo_generators.py [--folds N] [--variants …]. Trains each variant twice, with the default weights
-of the information terms and with all of them at 0, and holds the generated rows against further utterances of the same
-speakers (`infoser.demo.further_utterances`), which nothing was trained on. Entries are means over folds with a 95 % interval
-(Student's t over folds, which share most of their training rows, so it says little of other corpora):
+By hand: python tests/battery/demo_generators.py [--folds N] [--variants …] [--json FILE | --from FILE]. Trains each variant
+twice, with the default weights of the information terms and with all of them at 0, and holds the generated rows against
+further utterances of the same speakers (`infoser.demo.further_utterances`), which nothing was trained on. Entries are means
+over folds with a 95 % interval (Student's t over folds, which share most of their training rows, so it says little of other
+corpora):
 
   I true    E[ln p(c|ĥ)] + ln 4 by the true posterior of an unseen speaker; it can be negative, and real rows get `real`
   I fresh   the same by a q fitted afresh, a lower bound on I(c;ĥ)
   FD ratio  Fréchet distance over that of as many fresh real rows
-  KID, C2ST; nearer: share of rows nearer to their training rows than to as many others; AUC: of nearness, beside real rows
+  KID, C2ST; nearer: share of rows nearer to their training rows than to as many others; AUC: of being nearer to training rows
+            than fresh real rows are; of a generator from text, beside fresh audio of the very texts that it was given, since
+            text alone brings rows nearer to those it is of (`infoser.demo.audio_again`)
 """
 
 import argparse
@@ -31,12 +34,8 @@ from infoser.variants import GENERATORS
 OFF = [f"--generate.{term}-mi-weight" for term in ("class", "text", "pair")]
 #: cgan is infogan without its terms; the rows of diffusion-unconditional have labels of a teacher only.
 LEFT_OUT = ("cgan", "diffusion-unconditional")
-PANEL = {
-    "C2ST": ("two_sample_accuracy", 3),
-    "KID": ("kid", 4),
-    "nearer": ("memorised_nearer_to_train_share", 3),
-    "AUC": ("memorised_auc", 3),
-}
+PANEL = {"C2ST": ("two_sample_accuracy", 3), "KID": ("kid", 4)}
+MEMORY = {"nearer": ("memorised_nearer_to_train_share", 3), "AUC": ("memorised_auc", 3)}
 INFORMATION = {"I true": "class_information_by_true_posterior_nats", "I fresh": "class_information_nats"}
 
 
@@ -54,22 +53,41 @@ def entry(row: dict[str, Any], decimals: int) -> str:
     return f"{row['value']:.{decimals}f}{half}"
 
 
+def train_all(variants: list[str], folds: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the panels, with the information terms on and off; diffusion has no such terms."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for terms, flags in {"on": (), "off": tuple(part for flag in OFF for part in (flag, "0"))}.items():
+            own = [name for name in variants if terms == "on" or GENERATORS[name].model == "gan"]
+            found[terms] = measured(Path(folder) / terms, own, folds, [0], *flags)
+    return found
+
+
+def cells_of(own: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
+    """What a variant's row says, from its rows by reference and measure."""
+    frechet = own[inspection.SAME_SPEAKERS, "frechet"]
+    ratio, error = frechet["value"] / frechet["real"], frechet["standard_error"]
+    half = "" if error is None else f" ± {t.ppf(0.975, frechet['runs'] - 1) * error / frechet['real']:.2f}"
+    cells = [entry(own["", measure], 3) for measure in INFORMATION.values()] + [f"{ratio:.2f}{half}"]
+    cells += [entry(own[inspection.SAME_SPEAKERS, measure], decimals) for measure, decimals in PANEL.values()]
+    beside = inspection.SAME_TEXTS if (inspection.SAME_TEXTS, "frechet") in own else inspection.SAME_SPEAKERS
+    return cells + [entry(own[beside, measure], decimals) for measure, decimals in MEMORY.values()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--variants", nargs="+", default=[name for name in GENERATORS if name not in LEFT_OUT])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="keep what was found")
+    parser.add_argument("--from", type=Path, dest="kept", help="print the table of what was kept")
     arguments = parser.parse_args()
     folds = [f"session{number + 1}" for number in range(arguments.folds)]
-    headings = ["variant", "terms", *INFORMATION, "FD ratio", *PANEL]
+    headings = ["variant", "terms", *INFORMATION, "FD ratio", *PANEL, *MEMORY]
     table = Table(*headings, title=f"demo corpus of {demo.SIZE}, {len(folds)} folds, seed 0")
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for terms, flags in {"on": (), "off": tuple(part for flag in OFF for part in (flag, "0"))}.items():
-            # Diffusion has no such terms.
-            variants = [name for name in arguments.variants if terms == "on" or GENERATORS[name].model == "gan"]
-            found[terms] = measured(Path(folder) / terms, variants, folds, [0], *flags)
-    real: dict[str, Any] = {}
+    found = json.loads(arguments.kept.read_text()) if arguments.kept else train_all(arguments.variants, folds)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1))
+    real: list[str] = []
     for variant in arguments.variants:
         for terms, rows in found.items():
             own = {
@@ -79,23 +97,16 @@ def main() -> None:
             }
             if not own:
                 continue
-            panel = {name: own[inspection.SAME_SPEAKERS, measure] for name, (measure, _) in PANEL.items()}
-            frechet = own[inspection.SAME_SPEAKERS, "frechet"]
-            information = {name: own["", measure] for name, measure in INFORMATION.items()}
-            ratio, error = frechet["value"] / frechet["real"], frechet["standard_error"]
-            half = "" if error is None else f" ± {t.ppf(0.975, len(folds) - 1) * error / frechet['real']:.2f}"
-            cells = [entry(row, 3) for row in information.values()] + [f"{ratio:.2f}{half}"]
-            cells += [entry(panel[name], decimals) for name, (_, decimals) in PANEL.items()]
-            table.add_row(variant, terms if GENERATORS[variant].model == "gan" else "–", *cells)
-            if not real:
-                real = {name: row["real"] for name, row in (information | panel).items()}
-    numbers = [f"{real[name]:.3f}" for name in INFORMATION] + ["1"] + [f"{real[n]:.{d}f}" for n, (_, d) in PANEL.items()]
-    table.add_row("real rows", "", *numbers)
-    Console(width=150).print(
+            table.add_row(variant, terms if GENERATORS[variant].model == "gan" else "–", *cells_of(own))
+            real = real or [
+                *(f"{own['', measure]['real']:.3f}" for measure in INFORMATION.values()),
+                "1",
+                *(f"{own[inspection.SAME_SPEAKERS, m]['real']:.{d}f}" for m, d in (PANEL | MEMORY).values()),
+            ]
+    table.add_row("real rows", "", *real)
+    Console(width=170).print(
         table, f"I(c;h) of the model: {demo.truth().class_audio_information_nats:.3f}; ln 4 = {math.log(4):.3f}"
     )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
