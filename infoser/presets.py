@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tyro
 
+from infoser import cells
 from infoser.commandline import refuse_repeated_flags
 from infoser.config import Config, Data
 from infoser.validation import validate
@@ -35,10 +36,11 @@ def parse(argv: Sequence[str]) -> Config:
     """The configuration that a command line asks for.
 
     Raises:
-      InfoserError: from `validate`.
+      InfoserError: from `validate` and `cells.sweep`.
       SystemExit: from the parser, which has then said what is wrong.
     """
-    refuse_repeated_flags(argv)
+    refuse_repeated_flags(argv, repeatable=("--grid",))
     config = tyro.extras.overridable_config_cli(PRESETS, args=argv, prog="train.py")
     validate(config)
+    cells.check_primary(cells.sweep(config), config.primary)
     return config

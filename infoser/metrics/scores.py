@@ -64,6 +64,7 @@ def score_rows(
     subset_masks: Mapping[str, Mapping[str, Bool[np.ndarray, " n_test"]]],
     protocol: str,
     label_fraction: float,
+    base_cell: str = "",
 ) -> Scores:
     """Scores of every variant, cell, modality and subset: a row for each fold, for their mean, and for their pool.
 
@@ -76,7 +77,7 @@ def score_rows(
     recalls (class name -> recall, None for a class absent from the truth) and confusion (counts by true and predicted
     class, summed over seeds, and over folds in `mean` and `pooled`).
 
-    The reference is 'none' of the same modality and cell, else of the same modality and cell ''. Nothing depends on the
+    The reference is 'none' of the same modality and cell, else of the same modality and the base cell. Nothing depends on the
     order of the predictions.
 
     Args:
@@ -86,7 +87,8 @@ def score_rows(
       classes: the class names in label order.
       subset_masks: for each fold by name, the subsets' masks over its test part in the order of sorted rows; their order
         is that of the score rows.
-      protocol, label_fraction: copied into every row.
+      protocol, label_fraction: copied into every row; the cell may name another label fraction.
+      base_cell: of the base configuration.
 
     Raises:
       ValueError: for a run given twice or missing, for variants whose seeds, folds or utterances differ although they are
@@ -114,7 +116,7 @@ def score_rows(
             for group, by_fold in runs.items()
         }
         for group, of_group in confusions.items():
-            reference = _reference(group, runs)
+            reference = _reference(group, runs, base_cell)
             for scores in _aggregate_rows(of_group, None if reference is None else confusions[reference], classes):
                 identity = dict(zip(("variant", "cell", "modality"), group, strict=True)) | {"subset": subset}
                 identity |= {"aggregate": scores.pop("aggregate"), "protocol": protocol, "label_fraction": label_fraction}
@@ -161,11 +163,11 @@ def _collect(
     return ordered, {fold: rows_of_fold[fold] for fold in subset_masks if fold in rows_of_fold}
 
 
-def _reference(group: _Group, runs: Mapping[_Group, Mapping[str, Mapping[int, Any]]]) -> _Group | None:
+def _reference(group: _Group, runs: Mapping[_Group, Mapping[str, Mapping[int, Any]]], base_cell: str) -> _Group | None:
     variant, cell, modality = group
     if variant == REFERENCE:
         return None
-    reference = next((key for key in ((REFERENCE, cell, modality), (REFERENCE, "", modality)) if key in runs), None)
+    reference = next((key for key in ((REFERENCE, cell, modality), (REFERENCE, base_cell, modality)) if key in runs), None)
     if reference is not None:
         own, others = ({fold: list(by_seed) for fold, by_seed in runs[key].items()} for key in (group, reference))
         if own != others:
