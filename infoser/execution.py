@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from infoser.arms import Arm, Branch, branches
 from infoser.cells import base_of, cell_of
 from infoser.config import Config
 from infoser.corpus import Corpus
+from infoser.generators import new_structures
 from infoser.leakage import Fold
 from infoser.matrix import Matrix, Places
 from infoser.overrides import overrides_of
@@ -38,6 +40,11 @@ class Planned:
     def aligns(self) -> bool:
         """Whether it needs aligners."""
         return self.branch.config.space != "encoder" or any(_conditioned(arm) for arm in self.branch.arms)
+
+    @property
+    def earlier_arms(self) -> list[Arm]:
+        """Those of earlier parts on the same seeds and folds."""
+        return [arm for _, arms in self.places.earlier for arm in arms]
 
     def matrix(self, corpus: Corpus, folds: Sequence[Fold], trainer: Trainer) -> Matrix:
         """Its folds and seeds; `folds` are those of the whole experiment."""
@@ -95,9 +102,12 @@ def run_planned(
     notes: list[str] = []
     references: dict[str, References] = {}
     for plan in plans:
+        started, trained = time.monotonic(), trainer.trained_s
         matrix = plan.matrix(corpus, folds, trainer)
         known = references.setdefault(plan.branch.name, {})
         outputs = run_matrix(matrix, [one for one in MODALITIES if one in heads_of], known)
+        apart = time.monotonic() - started - (trainer.trained_s - trained)
+        trainer.took("branch", folder=plan.places.folder, heads=len(outputs.heads), seconds=apart)
         notes += outputs.notes
         heads += outputs.heads
         there = alignment.setdefault(plan.branch.name, {})
@@ -107,15 +117,15 @@ def run_planned(
     return Outputs(heads, alignment, notes)
 
 
-def counted(plans: Iterable[Planned], *, has_text: bool) -> tuple[int, int, int]:
-    """How many aligners, generators and heads there are to train: generators that arms share are counted once."""
+def counted(plans: Iterable[Planned], *, has_text: bool, n_classes: int) -> tuple[int, int, int]:
+    """How many aligners, generators and heads there are to train; generators that arms share are counted once."""
     aligners = generators = heads = 0
     for plan in plans:
         units = len(plan.part.units)
         branch = plan.branch
         if plan.aligns and plan.places.aligner == plan.places.folder:
             aligners += units * (branch.config.align.cross_fits if branch.config.space == "aligned" else 1)
-        generators += units * sum(arm.variant in GENERATORS for arm in branch.arms)
+        generators += units * sum(number for _, _, number in new_structures(branch.arms, plan.earlier_arms, n_classes))
         heads += units * len(branch.arms) * (len(MODALITIES) if has_text else 1)
     return aligners, generators, heads
 

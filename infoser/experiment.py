@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from infoser import compilation_cache, demo, exchange, hosts, parallel, parts, protocols, results, run_folder, shards
+from infoser import budget, compilation_cache, demo, exchange, hosts, parallel, parts, protocols, results, run_folder, shards
 from infoser.arms import branch_name
-from infoser.cells import sweep
+from infoser.cells import check_primary, sweep
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.encoders.identity import describe
@@ -25,12 +25,14 @@ from infoser.parts import Part
 from infoser.quality import quality_rows
 from infoser.runs import run_space
 from infoser.stages.classify import MODALITIES
-from infoser.trainer import Trainer
+from infoser.trainer import Trainer, say
 from infoser.variants import GENERATORS
 
 
-def train(config: Config) -> dict[str, Any]:
+def train(config: Config) -> dict[str, Any] | None:
     """Trains an experiment from where it stopped, writes its results into the run folder, and returns them.
+
+    None if the budget does not suffice for anything.
 
     Raises:
       InfoserError: for a corpus, settings or a run folder that can't be used, and from training.
@@ -48,6 +50,10 @@ def train(config: Config) -> dict[str, Any]:
         run_folder.check_same_on_hosts(config, corpus)
         there = exchange.from_primary(run_folder.opened, config, corpus, asked)
         todo = parts.missing(there, asked)
+        if config.budget:
+            todo = budget.allowed(config, corpus, plan_folds(config, corpus)[1], there, asked)
+            if not there and not todo:
+                return None
         if hosts.primary():
             run_folder.record(config, corpus, [*there, *todo], asked)
         trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus, there, todo), mode=mode)
@@ -56,6 +62,8 @@ def train(config: Config) -> dict[str, Any]:
         if config.final:
             train_final(config, corpus, trainer)
             run_folder.write_final(config.run_dir, config.final_variant)
+    if left := parts.missing([*there, *todo], asked):
+        say(f"{budget.what_is_left(left, asked)}; run the same command again to go on")
     return results
 
 
@@ -168,7 +176,7 @@ def run(config: Config, corpus: Corpus, trainer: Trainer, own: Sequence[Part]) -
       own: its parts.
 
     Returns:
-      The results as plain JSON values: `rows`, `quality`, `provenance`, `notes`.
+      The results as plain JSON values: `rows`, `quality`, `provenance`, `notes`; and `table`, the long-form table.
 
     Raises:
       InfoserError: for settings that do not fit the corpus, and from training.
@@ -179,6 +187,7 @@ def run(config: Config, corpus: Corpus, trainer: Trainer, own: Sequence[Part]) -
     scored = tuple(fold for fold in folds if fold.name in whole.folds)
     found = sweep(config, has_text=corpus.text is not None)
     notes = [*found.notes, *(f"fold {fold.name}: {note}" for fold in scored for note in fold.notes)]
+    check_primary(found, config.primary)
     if others:
         notes.append(f"not in the tables, for want of some seeds or folds: {', '.join(map(parts.said, others))}")
     for space, variants in (("aligned", config.aligned_variants), ("joined", config.joined_variants)):
@@ -223,6 +232,7 @@ def run(config: Config, corpus: Corpus, trainer: Trainer, own: Sequence[Part]) -
     )
     return {
         "rows": rows,
+        "table": results.long_table(rows, scores, found, config),
         "quality": quality,
         "notes": list(dict.fromkeys(notes + scores.notes)),
         "provenance": results.provenance(config, corpus, results.protocol_name(protocol, config), scored),
@@ -299,7 +309,7 @@ def plan(config: Config, corpus: Corpus, there: Sequence[Part] = (), todo: Seque
     todo = [asked_for(config, corpus)] if todo is None else todo
     plans = planned(config, [*there, *todo])
     new = [one for one in plans if one.part in todo] or plans
-    aligners, generators, heads = counted(new, has_text=corpus.text is not None)
+    aligners, generators, heads = counted(new, has_text=corpus.text is not None, n_classes=len(corpus.classes))
     cells = len({cell for part in todo or there for cell, _ in part.arms})
     sizes = f"{len(folds)} folds ({protocol}) × {len(config.seeds)} seeds" + (
         f", {cells} cells" if config.ablate or config.grid else ""

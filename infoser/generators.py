@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,15 @@ class Generators:
                 names.append(f"{identity.variant} {arm.rest}".rstrip())
         trained = matrix.train(group, stage, units, runs, self._space.features, names, folder)
         return GeneratorGroup(trained, list(identities), arms)
+
+
+def new_structures(plan_arms: Sequence[Arm], earlier: Sequence[Arm], n_classes: int) -> list[tuple[str, int, int]]:
+    """What arms have to train that earlier ones did not: for each structure its stage's name, its steps, and how many."""
+    known = {_identity(arm, n_classes) for arm in earlier if arm.variant in GENERATORS}
+    new = dict.fromkeys(_identity(arm, n_classes) for arm in plan_arms if arm.variant in GENERATORS)
+    fresh = [one for one in new if one not in known]
+    count = Counter(one.stage for one in fresh)
+    return [(stage.name, stage.steps, number) for stage, number in count.items()]
 
 
 def _identity(arm: Arm, n_classes: int) -> _Identity:

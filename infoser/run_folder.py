@@ -176,16 +176,17 @@ def check_corpus(folder: Path, shards_hash: str | None, corpus: Corpus) -> None:
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Writes results.json, scores.csv and quality.csv, on the primary host.
+    """Writes results.json, the long-form table as scores.csv and scores.parquet, and quality.csv, on the primary host.
 
     Raises:
       InfoserError: if they can't be written.
     """
     if not hosts.primary():
         return
-    write(folder / RESULTS, as_text(results))
-    for name, rows in (("scores.csv", results["rows"]), ("quality.csv", results["quality"])):
+    write(folder / RESULTS, as_text({name: part for name, part in results.items() if name != "table"}))
+    for name, rows in (("scores.csv", results["table"]), ("quality.csv", results["quality"])):
         write(folder / name, _csv(rows))
+    write(folder / "scores.parquet", _parquet(results["table"], results["provenance"]))
 
 
 def write_panel(folder: Path, found: dict[str, Any]) -> None:
@@ -247,8 +248,8 @@ def as_text(results: dict[str, Any]) -> str:
     return json.dumps(results, indent=1, allow_nan=False) + "\n"
 
 
-def write(path: Path, text: str) -> None:
-    """Writes a text file atomically: a reader sees the old one or the new one.
+def write(path: Path, contents: str | bytes) -> None:
+    """Writes a file atomically: a reader sees the old one or the new one.
 
     Raises:
       InfoserError: if the file system refuses.
@@ -256,8 +257,8 @@ def write(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     with can_be_written(path):
         try:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(contents.encode() if isinstance(contents, str) else contents)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -275,6 +276,18 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         writer.writerow({key: json.dumps(v) if isinstance(v, dict | list) else v for key, v in row.items()})
     return text.getvalue()
+
+
+def _parquet(rows: list[dict[str, Any]], provenance: dict[str, Any]) -> bytes:
+    """Rows as a Parquet file; lists and tables in them as JSON, as in the CSV file. Its metadata holds the provenance."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    flat = [{key: json.dumps(v) if isinstance(v, dict | list) else v for key, v in row.items()} for row in rows]
+    table = pa.Table.from_pylist(flat).replace_schema_metadata({"infoser": json.dumps(provenance)})
+    file = pa.BufferOutputStream()
+    parquet.write_table(table, file)
+    return file.getvalue().to_pybytes()
 
 
 def _differences(earlier: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:

@@ -70,6 +70,7 @@ LAYERS = (
     ("pools",),
     ("runs",),
     ("execution", "quality", "results"),
+    ("budget",),
     ("experiment",),
     ("inspection", "prediction", "report"),
     ("train", "eval"),

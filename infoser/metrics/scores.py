@@ -6,14 +6,14 @@ pooled: the predictions of all folds together for each seed, the metrics of that
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from infoser.metrics.classification import class_recalls, macro_f1, unweighted_average_recall, weighted_accuracy
-from infoser.metrics.intervals import MIN_SPEAKERS, ua_difference_interval, ua_interval
+from infoser.metrics.intervals import MIN_SPEAKERS, ua_difference_interval, ua_difference_p, ua_interval
 
 REFERENCE = "none"
 
@@ -43,10 +43,15 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Scores:
-    """Score rows, ready for JSON, and what has to be said about them."""
+    """Score rows, ready for JSON, and what has to be said about them.
+
+    Attributes:
+      p_values: of pooled differences to the reference, by (variant, cell, modality, subset).
+    """
 
     rows: list[dict[str, Any]]
     notes: list[str]
+    p_values: dict[tuple[str, str, str, str], float | None] = field(default_factory=dict)
 
 
 # variant, cell, modality
@@ -99,6 +104,7 @@ def score_rows(
     subset_names = list(dict.fromkeys(name for fold in rows_of_fold for name in subset_masks[fold]))
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
+    p_values: dict[tuple[str, str, str, str], float | None] = {}
     for subset in subset_names:
         selected = {fold: subset_masks[fold].get(subset, np.zeros(len(test), bool)) for fold, test in rows_of_fold.items()}
         notes += [f"subset {subset!r} is empty in fold {fold!r}" for fold, mask in selected.items() if not mask.any()]
@@ -117,13 +123,16 @@ def score_rows(
         }
         for group, of_group in confusions.items():
             reference = _reference(group, runs, base_cell)
+            if reference is not None and of_group:
+                pools = [np.sum(list(confusions[one].values()), axis=0) for one in (group, reference)]
+                p_values[*group, subset] = ua_difference_p(*pools)
             for scores in _aggregate_rows(of_group, None if reference is None else confusions[reference], classes):
                 identity = dict(zip(("variant", "cell", "modality"), group, strict=True)) | {"subset": subset}
                 identity |= {"aggregate": scores.pop("aggregate"), "protocol": protocol, "label_fraction": label_fraction}
                 rows.append(identity | scores)
     order = {group: position for position, group in enumerate(runs)}
     rows.sort(key=lambda row: order[row["variant"], row["cell"], row["modality"]])
-    return Scores(rows, notes)
+    return Scores(rows, notes, p_values)
 
 
 def _collect(
