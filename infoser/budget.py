@@ -148,7 +148,7 @@ def choose(config: Config, corpus: Corpus, there: Sequence[Part], asked: Part, r
     def total(own: Sequence[Part]) -> float:
         plans = planned(config, [*there, *own])
         has_text, n_classes = corpus.text is not None, len(corpus.classes)
-        return sum(seconds_of(plan, rates, has_text=has_text, n_classes=n_classes) for plan in plans)
+        return sum((seconds_of(plan, rates, has_text=has_text, n_classes=n_classes) for plan in plans), 0.0)
 
     cells = list(dict.fromkeys(cell for cell, _ in asked.arms))
     steps = [(cell, part) for cell in cells for part in todo if any(cell == own for own, _ in part.arms)]
@@ -200,7 +200,7 @@ def said(seconds: float) -> str:
 
 def allowed(config: Config, corpus: Corpus, folds: Sequence[Fold], there: Sequence[Part], asked: Part) -> list[Part]:
     """The further parts that `--budget` allows; says which cells and seeds will be finished, and which won't."""
-    started, budget_s = time.monotonic(), seconds(config.budget)
+    started, budget_s = time.monotonic(), float(seconds(config.budget))
     rates = exchange.from_primary(measured, config.run_dir)
     known = "what this run folder's groups took"
     if rates is None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import tyro
 
-from infoser import cells
+from infoser import ablations, cells
 from infoser.commandline import refuse_repeated_flags
 from infoser.config import Config, Data
+from infoser.errors import InfoserError
 from infoser.validation import validate
 from infoser.variants import CORE_VARIANTS
 
@@ -41,6 +42,8 @@ def parse(argv: Sequence[str]) -> Config:
     """
     refuse_repeated_flags(argv, repeatable=("--grid",))
     config = tyro.extras.overridable_config_cli(PRESETS, args=argv, prog="train.py")
+    if not config.ablate and "--ablate" in argv:
+        raise InfoserError(f"--ablate needs at least one name: {', '.join(ablations.NAMES)}")
     validate(config)
     cells.check_primary(cells.sweep(config), config.primary)
     return config

@@ -72,7 +72,7 @@ class Trainer:
         #: Seconds that training itself has taken.
         self.trained_s = 0.0
 
-    def took(self, what: str, **values: float | str) -> None:
+    def took(self, what: str, **values: float | int | str) -> None:
         """Adds a line to the times that the run folder keeps, on the primary host; nothing where nothing is trained."""
         if self._restore_only or not hosts.primary():
             return

@@ -65,7 +65,7 @@ def validate(config: Config) -> None:
 
 def seconds(budget: str) -> int:
     """The seconds that a text such as 2h, 30m, 90s or 1h30m says; raises InfoserError if it says none."""
-    read = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", budget)
+    read = re.fullmatch(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?", budget)
     total = sum(int(part or 0) * unit for part, unit in zip(read.groups(), (3600, 60, 1), strict=True)) if read else 0
     if not total:
         raise InfoserError(f"--budget {budget!r}: give a time such as 2h, 30m, 90s or 1h30m")

@@ -82,6 +82,7 @@ def test_what_is_added_and_left_out_is_said() -> None:
         (("--grid", "generate.ratio=-1"), "cell generate.ratio=-1: --generate.ratio -1: must lie in (0, inf)"),
         (("--grid", "generate.pack=3"), "cell generate.pack=3: --generate.pack 3: must divide"),
         (("--ablate", "ratio", "ratio"), "--ablate names ratio more than once"),
+        (("--ablate",), "--ablate needs at least one name: mutual_information, "),
         (("--primary", "ratio"), "the families of this experiment are all"),
         (("--budget", "soon"), "give a time such as 2h"),
         (("--budget", "0s"), "give a time such as 2h"),
