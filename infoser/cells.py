@@ -160,6 +160,8 @@ class _Builder:
     def _grid(self, grid: Mapping[str, tuple]) -> None:
         if (size := math.prod(len(values) for values in grid.values())) > MOST_CELLS:
             raise InfoserError(f"--grid asks for {size:,} cells; at most {MOST_CELLS:,} are trained")
+        if not self._has_text and "joined" in grid.get("space", ()):
+            raise InfoserError("--grid space=joined: the corpus has no text features here to align audio with")
         variants = self._found[self._root][1]
         arms: list[ArmName] = []
         read: set[str] = set()
@@ -167,7 +169,7 @@ class _Builder:
             overrides = dict(zip(grid, values, strict=True))
             own = self._concerned(overrides, variants)
             read |= {key for key in grid if value_of(self._base, key) != overrides[key] and self._concerned_by(key, overrides)}
-            arms += self._cell(overrides, own, "--grid") if own else [(self._root, one) for one in variants]
+            arms += self._cell(overrides, own, "--grid") if name_of(self._base, overrides) and own else []
         for key, values in grid.items():
             others = [value for value in values if value != value_of(self._base, key)]
             if others and key not in read:
@@ -175,6 +177,11 @@ class _Builder:
                     f"--grid {key}={','.join(map(written, values))}: none of the variants reads it here "
                     f"({', '.join(variants)}); add one that does to --variants, or leave it out"
                 )
+        if not arms:
+            self._notes.append("--grid: all of its combinations are the base configuration")
+        if all(value_of(self._base, key) in values for key, values in grid.items()):
+            # The base configuration is one of the combinations.
+            arms = [(self._root, variant) for variant in variants if variant in {own for _, own in arms}] + arms
         self._sets[GRID] = list(dict.fromkeys(arms))
 
     def _concerned_by(self, key: str, overrides: Overrides) -> bool:

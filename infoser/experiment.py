@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -216,15 +217,17 @@ def run(config: Config, corpus: Corpus, trainer: Trainer, own: Sequence[Part]) -
         for head in heads
         if not head.probe and len(head.rows)
     ]
-    cells = list(dict.fromkeys(cell for cell, _ in whole.arms))
-    root = cells[0]
+    root = whole.arms[0][0]
+    ordered = [arm for arm in found.arms if arm in arms]
+    ordered += [arm for arm in whole.arms if arm not in ordered]
+    cells = list(dict.fromkeys(cell for cell, _ in ordered))
     quality = []
     for cell in cells:
         same_branch = branch_name(cell) == branch_name(root)
         own_alignment = outputs.alignment.get(cell, {})
         quality += quality_rows(heads, corpus, cell, own_alignment, root if same_branch else None)
     scores = results.scored(config, corpus, predictions, scored, results.protocol_name(protocol, config), root)
-    order = list(dict.fromkeys(variant for _, variant in whole.arms))
+    order = list(dict.fromkeys(variant for _, variant in ordered))
     position = {cell: number for number, cell in enumerate(cells)}
     rows = sorted(
         scores.rows,
@@ -272,9 +275,10 @@ def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
             "nobody's partner back"
         )
     folds = protocols.select_folds(protocols.make_folds(corpus, protocol, keep_partner=config.keep_partner), config.folds)
+    fractions = {cell.config.label_fraction: cell.config for cell in sweep(config, has_text=corpus.text is not None).cells}
     for fold in () if corpus.has_text is None else folds:
-        for seed in config.seeds:
-            check_text(corpus, Unit(fold, seed, usable_labels(config, corpus, fold, seed)))
+        for seed, own in itertools.product(config.seeds, fractions.values()):
+            check_text(corpus, Unit(fold, seed, usable_labels(own, corpus, fold, seed)))
     return protocol, folds
 
 
