@@ -141,27 +141,32 @@ class _Bundle:
 
 
 def _bundles(matrix: Matrix, pools: Pools, modality: str, dim: int) -> list[_Bundle]:
-    """The arms, cell by cell, in as few bundles as the memory that is allowed for added rows admits; a cell stays whole.
+    """The arms in as few bundles as the memory that is allowed for added rows admits; a cell stays whole.
 
-    A cell that adds no more rows than a bundle's first joins it, padded; one that adds more begins another.
+    Cells that add fewer rows than others of their structure are padded to theirs: fewer programs are compiled.
     """
+    cells: dict[str, list[Arm]] = {}
+    for arm in matrix.arms:
+        cells.setdefault(arm.cell, []).append(arm)
     bundles: list[_Bundle] = []
-    for cell in dict.fromkeys(arm.cell for arm in matrix.arms):
-        arms = [arm for arm in matrix.arms if arm.cell == cell]
+    for arms in sorted(cells.values(), key=lambda own: -pools.amounts(own[0]).largest):
         heads = len(arms) + (sum(map(pools.probed, arms)) if modality == "audio" else 0)
-        classify, size = arms[0].config.classify, pools.amounts(arms[0]).largest
+        classify = arms[0].config.classify
 
-        def fits(bundle: _Bundle, heads: int = heads, classify: ClassifyConfig = classify, size: int = size) -> bool:
+        def fits(bundle: _Bundle, heads: int = heads, classify: ClassifyConfig = classify) -> bool:
             together = (bundle.heads + heads) * bundle.size * (dim + matrix.n_classes) * 4
-            alike = _structure(bundle.classify) == _structure(classify) and size <= bundle.size
+            alike = _structure(bundle.classify) == _structure(classify)
             return alike and together <= matrix.config.max_group_gib * 2**30
 
         bundle = next(filter(fits, bundles), None)
         if bundle is None:
-            bundles.append(bundle := _Bundle(classify, size, 0))
+            bundles.append(bundle := _Bundle(classify, pools.amounts(arms[0]).largest, 0))
         bundle.heads += heads
         bundle.arms += arms
-    return bundles
+    position = {arm: number for number, arm in enumerate(matrix.arms)}
+    for bundle in bundles:
+        bundle.arms.sort(key=position.__getitem__)
+    return sorted(bundles, key=lambda bundle: position[bundle.arms[0]])
 
 
 def _structure(classify: ClassifyConfig) -> tuple[int, int, int]:
