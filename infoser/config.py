@@ -223,7 +223,8 @@ class Hosts:
 
 @dataclass(frozen=True)
 class Config:
-    """Trains folds × seeds × variants and prints an honest table; run again, it goes on where it stopped."""
+    """Trains folds × seeds × variants and prints an honest table; run again, it goes on where it stopped, and asked for more
+    seeds, folds, variants or cells it trains what is missing."""
 
     data: Data
     data_dir: Path = Path("data")

@@ -167,6 +167,9 @@ def test_a_budget_says_what_it_will_finish_and_goes_on(plain: Path, run_train: A
     shutil.copytree(plain, folder)
     command = (*FLAGS, *SWEEP, "--data-dir", tmp_path / "none", "--run-dir", folder, "--budget")
     rows = results(plain)["rows"]
+    # A slow machine's times: a second for a step of a head.
+    taken = {"what": "classify", "runs": 1, "steps": 10, "seconds": 10.0, "first_chunk_steps": 5, "first_chunk_s": 5.0}
+    (folder / "times.jsonl").write_text(json.dumps(taken) + "\n")
     outcome = run_train(*command, "1s")
     assert outcome.status == 0, outcome.err
     for cell in CELLS:
