@@ -12,18 +12,20 @@ def main(argv: Sequence[str]) -> None:
     config = presets.parse(argv)
     # Imported after parsing: help and mistakes in flags need no JAX.
     from infoser import demo, experiment, hosts
-    from infoser.report import tables
+    from infoser.report import summary, tables
 
     with hosts.connected(config.hosts):
         results = experiment.train(config)
-        if not hosts.primary():
+        if results is None or not hosts.primary():
             return
+    summary.write_tables(config.run_dir, results)
     out = tables.console()
     tables.print_results(results, out)
     if config.data.name == "demo":
         tables.print_demo_truth(results, demo.truth(), out)
     print(
-        f"written to {config.run_dir}: results.json, scores.csv, quality.csv; python eval.py score {config.run_dir} checks it"
+        f"written to {config.run_dir}: results.json, scores.csv (.parquet), quality.csv, table.md (.tex); python eval.py score "
+        f"{config.run_dir} checks it"
     )
 
 

@@ -46,13 +46,16 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str] 
     return 0
 
 
-def refuse_repeated_flags(argv: Sequence[str], flags: Collection[str] | None = None) -> None:
+def refuse_repeated_flags(
+    argv: Sequence[str], flags: Collection[str] | None = None, *, repeatable: Collection[str] = ()
+) -> None:
     """Refuses a flag that is given twice, because tyro would keep only the last and drop the others without a word.
 
     Args:
       argv: the arguments; those after a bare `--` are not looked at.
       flags: the flags to look at (`--seeds`); None looks at every one. `--a_b`, `--a-b` and `--a-b=1` are one flag,
         and so are a switch and its opposite, `--a.b` and `--a.no-b`.
+      repeatable: flags that gather their values, and may come again.
 
     Raises:
       InfoserError: naming the first flag that comes a second time.
@@ -65,7 +68,7 @@ def refuse_repeated_flags(argv: Sequence[str], flags: Collection[str] | None = N
         if not argument.startswith("--"):
             continue
         flag = _flag(argument)
-        if watched is not None and flag not in watched:
+        if flag in repeatable or (watched is not None and flag not in watched):
             continue
         if flag in seen:
             raise InfoserError(f"{flag} is given twice; give it once, with all its values after it")

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tyro.conf import UseAppendAction
+
+from infoser.ablations import AblationName
 from infoser.bounds import number, share
 from infoser.variants import Variant
 
@@ -220,7 +223,8 @@ class Hosts:
 
 @dataclass(frozen=True)
 class Config:
-    """Trains folds × seeds × variants and prints an honest table; run again, it goes on where it stopped."""
+    """Trains folds × seeds × variants and prints an honest table; run again, it goes on where it stopped, and asked for more
+    seeds, folds, variants or cells it trains what is missing."""
 
     data: Data
     data_dir: Path = Path("data")
@@ -239,6 +243,20 @@ class Config:
     """Variants that are trained in the aligned space too; their rows carry the cell space=aligned."""
     joined_variants: tuple[Variant, ...] = ()
     """Variants that are trained in the joined space too; their rows carry the cell space=joined."""
+    ablate: tuple[AblationName, ...] = ()
+    """Named ablations, each a set of cells or variants beside the base configuration. mutual_information: each information
+    term off alone, all off, and other estimators; cross_modal: infogan, -notext, -paired, -other-text, -wrong-text; condition:
+    cgan, infogan, -notext, -text-alone, -unconditional; adversarial: --generate.loss; ratio: --generate.ratio 0.1 to 2;
+    filter: --generate.keep-by; label_fraction: 0.25, 0.1, 0.05; alignment: terms and estimator of the aligner, and spaces. A
+    cell trains the variants that its settings can change; differences are to none under the same settings."""
+    grid: UseAppendAction[tuple[str, ...]] = ()
+    """KEY=V,V…: the values of a flag to compare, such as generate.ratio=0.25,1; may be given several times, for every
+    combination. Cells of --ablate and --grid come together."""
+    primary: str = "all"
+    """Which comparisons p-values are corrected for by Holm's method: those of one of the ablations named, of grid, or all."""
+    budget: str = ""
+    """Time to train for, such as 2h, 30m or 1h30m: says beforehand which cells and seeds will be finished, trains those,
+    and says what is left; the same command goes on. Without it, everything is trained."""
     seeds: tuple[int, ...] = (0,)
     """One run for each seed, fold and variant."""
     folds: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,28 +11,29 @@ from typing import Any
 
 import numpy as np
 
-import infoser
-from infoser import compilation_cache, demo, parallel, protocols, run_folder, shards
+from infoser import budget, compilation_cache, demo, exchange, hosts, parallel, parts, protocols, results, run_folder, shards
+from infoser.arms import branch_name
+from infoser.cells import check_primary, sweep
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.encoders.identity import describe
 from infoser.errors import InfoserError
+from infoser.execution import Planned, counted, planned, run_planned
 from infoser.leakage import Fold
-from infoser.links import speaker_clusters
 from infoser.matrix import Unit, check_text, usable_labels
-from infoser.metrics.scores import Predictions, Scores, score_rows
+from infoser.metrics.scores import Predictions
+from infoser.parts import Part
 from infoser.quality import quality_rows
 from infoser.runs import run_space
-from infoser.saved_config import fingerprint
 from infoser.stages.classify import MODALITIES
-from infoser.trainer import Trainer
+from infoser.trainer import Trainer, say
 from infoser.variants import GENERATORS
 
-ALIGNED_CELL, JOINED_CELL = "space=aligned", "space=joined"
 
-
-def train(config: Config) -> dict[str, Any]:
+def train(config: Config) -> dict[str, Any] | None:
     """Trains an experiment from where it stopped, writes its results into the run folder, and returns them.
+
+    None if the budget does not suffice for anything.
 
     Raises:
       InfoserError: for a corpus, settings or a run folder that can't be used, and from training.
@@ -42,16 +44,27 @@ def train(config: Config) -> dict[str, Any]:
     # The name that was found, so that shards of another encoder pair, prepared later, leave no doubt.
     found = corpus.provenance.get("shards_config", config.data.config)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, config=found))
-    # Both refuse what can't be run before the run folder is claimed.
-    plan_folds(config, corpus)
-    trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus))
+    # Refuses what can't be run before the run folder is claimed.
+    asked = asked_for(config, corpus)
+    mode = check_mode(config)
     with run_folder.locked(config.run_dir):
-        run_folder.claim(config, corpus)
-        results = run(config, corpus, trainer)
+        run_folder.check_same_on_hosts(config, corpus)
+        there = exchange.from_primary(run_folder.opened, config, corpus, asked)
+        todo = parts.missing(there, asked)
+        if config.budget:
+            todo = budget.allowed(config, corpus, plan_folds(config, corpus)[1], there, asked)
+            if not there and not todo:
+                return None
+        if hosts.primary():
+            run_folder.record(config, corpus, [*there, *todo], asked)
+        trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus, there, todo), mode=mode)
+        results = run(config, corpus, trainer, [*there, *todo])
         run_folder.write_results(config.run_dir, results)
         if config.final:
             train_final(config, corpus, trainer)
             run_folder.write_final(config.run_dir, config.final_variant)
+    if left := parts.missing([*there, *todo], asked):
+        say(f"{budget.what_is_left(left, asked)}; run the same command again to go on")
     return results
 
 
@@ -87,7 +100,12 @@ def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
       InfoserError: if the folder, its corpus or a checkpoint is missing, damaged or not finished.
     """
     config, corpus = restore(folder, data_dir)
-    return run(config, corpus, make_trainer(config, folder, restore_only=True))
+    return run(config, corpus, make_trainer(config, folder, restore_only=True), parts_of(folder, config, corpus))
+
+
+def parts_of(folder: Path, config: Config, corpus: Corpus) -> list[Part]:
+    """The parts of a run folder that was read; raises InfoserError if they can't be read."""
+    return run_folder.read_parts(folder) or [asked_for(config, corpus)]
 
 
 def restore(folder: Path, data_dir: Path | None = None) -> tuple[Config, Corpus]:
@@ -121,11 +139,24 @@ def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
     return corpus if config.data.text else corpus.without_text()
 
 
-def make_trainer(config: Config, folder: Path, *, plan: str = "", restore_only: bool = False) -> Trainer:
-    """The trainer of a run folder, on all devices, as the settings say."""
+def check_mode(config: Config) -> parallel.RunsMode:
+    """How devices are used; refuses batches that they can't share, of any cell.
+
+    Raises:
+      InfoserError: naming the flag.
+    """
     mode = parallel.make_mode(config.parallel, config.accumulate)
-    for stage in ("align", "generate", "classify"):
-        mode.check_batch(f"--{stage}.batch-size", getattr(config, stage).batch_size)
+    for cell in sweep(config).cells:
+        for stage in ("align", "generate", "classify"):
+            mode.check_batch(f"--{stage}.batch-size", getattr(cell.config, stage).batch_size)
+    return mode
+
+
+def make_trainer(
+    config: Config, folder: Path, *, plan: str = "", restore_only: bool = False, mode: parallel.RunsMode | None = None
+) -> Trainer:
+    """The trainer of a run folder, on all devices, as the settings say."""
+    mode = mode or check_mode(config)
     return Trainer(
         folder,
         chunk_steps=config.chunk_steps,
@@ -136,80 +167,79 @@ def make_trainer(config: Config, folder: Path, *, plan: str = "", restore_only: 
     )
 
 
-def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
+def run(config: Config, corpus: Corpus, trainer: Trainer, own: Sequence[Part]) -> dict[str, Any]:
     """Trains (or restores) every run and scores them.
 
     Args:
       config: the settings.
       corpus: the corpus.
       trainer: of the run folder.
+      own: its parts.
 
     Returns:
-      The results as plain JSON values: `rows`, `quality`, `provenance`, `notes`.
+      The results as plain JSON values: `rows`, `quality`, `provenance`, `notes`; and `table`, the long-form table.
 
     Raises:
       InfoserError: for settings that do not fit the corpus, and from training.
     """
     protocol, folds = plan_folds(config, corpus)
-    notes = [f"fold {fold.name}: {note}" for fold in folds for note in fold.notes]
+    whole, others = parts.complete(own)
+    folds = tuple(fold for fold in folds if fold.name in {name for part in own for name in part.folds})
+    scored = tuple(fold for fold in folds if fold.name in whole.folds)
+    found = sweep(config, has_text=corpus.text is not None)
+    notes = [*found.notes, *(f"fold {fold.name}: {note}" for fold in scored for note in fold.notes)]
+    check_primary(found, config.primary)
+    if others:
+        notes.append(f"not in the tables, for want of some seeds or folds: {', '.join(map(parts.said, others))}")
     for space, variants in (("aligned", config.aligned_variants), ("joined", config.joined_variants)):
         if variants and "none" not in variants:
             notes.append(
                 f"variants in the {space} space are compared to none in the encoder space; add none to --{space}-variants"
             )
-    predictions, quality = [], []
-    for cell, cell_config in cells(config).items():
-        outputs = run_space(cell_config, corpus, folds, trainer)
-        notes += outputs.notes
-        predictions += [
-            Predictions(
-                variant=head.variant,
-                cell=cell,
-                modality=head.modality,
-                seed=head.unit.seed,
-                fold=head.unit.fold.name,
-                rows=head.rows,
-                predicted=head.log_probability.argmax(axis=1),
-            )
-            for head in outputs.heads
-            if not head.probe and len(head.rows)
-        ]
-        quality += quality_rows(outputs, corpus, cell)
-    scores = _scores(config, corpus, predictions, folds, _protocol_name(protocol, config))
-    order = list(dict.fromkeys(config.variants + config.aligned_variants + config.joined_variants))
-    rows = sorted(scores.rows, key=lambda row: (row["cell"], MODALITIES.index(row["modality"]), order.index(row["variant"])))
+    outputs = run_planned(planned(config, own), corpus, folds, trainer)
+    notes += outputs.notes
+    names, seeds, arms = {fold.name for fold in scored}, set(whole.seeds), set(whole.arms)
+    heads = [
+        head
+        for head in outputs.heads
+        if head.unit.fold.name in names and head.unit.seed in seeds and (head.cell, head.variant) in arms
+    ]
+    predictions = [
+        Predictions(
+            variant=head.variant,
+            cell=head.cell,
+            modality=head.modality,
+            seed=head.unit.seed,
+            fold=head.unit.fold.name,
+            rows=head.rows,
+            predicted=head.log_probability.argmax(axis=1),
+        )
+        for head in heads
+        if not head.probe and len(head.rows)
+    ]
+    root = whole.arms[0][0]
+    ordered = [arm for arm in found.arms if arm in arms]
+    ordered += [arm for arm in whole.arms if arm not in ordered]
+    cells = list(dict.fromkeys(cell for cell, _ in ordered))
+    quality = []
+    for cell in cells:
+        same_branch = branch_name(cell) == branch_name(root)
+        own_alignment = outputs.alignment.get(cell, {})
+        quality += quality_rows(heads, corpus, cell, own_alignment, root if same_branch else None)
+    scores = results.scored(config, corpus, predictions, scored, results.protocol_name(protocol, config), root)
+    order = list(dict.fromkeys(variant for _, variant in ordered))
+    position = {cell: number for number, cell in enumerate(cells)}
+    rows = sorted(
+        scores.rows,
+        key=lambda row: (position[row["cell"]], MODALITIES.index(row["modality"]), order.index(row["variant"])),
+    )
     return {
         "rows": rows,
+        "table": results.long_table(rows, scores, found, config),
         "quality": quality,
         "notes": list(dict.fromkeys(notes + scores.notes)),
-        "provenance": provenance(config, corpus, _protocol_name(protocol, config), folds),
+        "provenance": results.provenance(config, corpus, results.protocol_name(protocol, config), scored),
     }
-
-
-def _scores(config: Config, corpus: Corpus, predictions: Sequence[Predictions], folds: Sequence[Fold], protocol: str) -> Scores:
-    """Scores of all predictions; what reads text is scored apart where some test utterances have none."""
-    groups = {"": (MODALITIES, np.ones(len(corpus), bool))}
-    if corpus.text is not None and not all(corpus.with_text[fold.test].all() for fold in folds):
-        groups = {"": (MODALITIES[:1], groups[""][1]), " with a transcript": (MODALITIES[1:], corpus.with_text)}
-    scores, notes = [], []
-    for which, (modalities, scored) in groups.items():
-        masks = {fold.name: (scored[fold.test], protocols.subsets(corpus, fold)) for fold in folds}
-        part = score_rows(
-            [each for each in predictions if each.modality in modalities],
-            label=corpus.label,
-            speaker=speaker_clusters(corpus),
-            classes=corpus.classes,
-            subset_masks={
-                name: {subset: mask[kept] for subset, mask in subsets.items()}
-                for name, (kept, subsets) in masks.items()
-                if kept.any()
-            },
-            protocol=protocol,
-            label_fraction=config.label_fraction,
-        )
-        scores += part.rows
-        notes += [f"{note}{which and f' (utterances{which})'}" for note in part.notes]
-    return Scores(scores, notes)
 
 
 def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
@@ -245,9 +275,10 @@ def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
             "nobody's partner back"
         )
     folds = protocols.select_folds(protocols.make_folds(corpus, protocol, keep_partner=config.keep_partner), config.folds)
+    fractions = {cell.config.label_fraction: cell.config for cell in sweep(config, has_text=corpus.text is not None).cells}
     for fold in () if corpus.has_text is None else folds:
-        for seed in config.seeds:
-            check_text(corpus, Unit(fold, seed, usable_labels(config, corpus, fold, seed)))
+        for seed, own in itertools.product(config.seeds, fractions.values()):
+            check_text(corpus, Unit(fold, seed, usable_labels(own, corpus, fold, seed)))
     return protocol, folds
 
 
@@ -255,20 +286,41 @@ def _without_text(variant: str) -> str:
     return "diffusion-notext" if GENERATORS[variant].model == "diffusion" else "infogan-notext"
 
 
-def plan(config: Config, corpus: Corpus) -> str:
-    """What is going to be trained, in a line."""
+def asked_for(config: Config, corpus: Corpus) -> Part:
+    """All that a configuration asks for: seeds, folds, and arms.
+
+    Raises:
+      InfoserError: as `plan_folds` and `cells.sweep`.
+    """
+    _, folds = plan_folds(config, corpus)
+    arms = tuple(sweep(config, has_text=corpus.text is not None).arms)
+    return Part(config.seeds, tuple(fold.name for fold in folds), arms)
+
+
+def plans_of(folder: Path, config: Config, corpus: Corpus) -> list[Planned]:
+    """The branches of all parts of a run folder; raises as `parts_of`."""
+    return planned(config, parts_of(folder, config, corpus))
+
+
+def plan(config: Config, corpus: Corpus, there: Sequence[Part] = (), todo: Sequence[Part] | None = None) -> str:
+    """What is going to be trained, in a line.
+
+    Args:
+      there: parts that are trained already, or were begun.
+      todo: further parts; all that the configuration asks for, if not given.
+    """
     protocol, folds = plan_folds(config, corpus)
-    units, modalities = len(folds) * len(config.seeds), 1 if corpus.text is None else len(MODALITIES)
-    aligners = generators = heads = 0
-    for part in cells(config).values():
-        recipes = [GENERATORS[variant] for variant in part.variants if variant in GENERATORS]
-        generators += units * len(recipes)
-        heads += units * modalities * len(part.variants)
-        conditioned = part.space == "joined" or any(recipe.conditioned_on_text for recipe in recipes)
-        aligners += units * (part.align.cross_fits if part.space == "aligned" else conditioned)
+    todo = [asked_for(config, corpus)] if todo is None else todo
+    plans = planned(config, [*there, *todo])
+    new = [one for one in plans if one.part in todo] or plans
+    aligners, generators, heads = counted(new, has_text=corpus.text is not None, n_classes=len(corpus.classes))
+    cells = len({cell for part in todo or there for cell, _ in part.arms})
+    sizes = f"{len(folds)} folds ({protocol}) × {len(config.seeds)} seeds" + (
+        f", {cells} cells" if config.ablate or config.grid else ""
+    )
     return (
-        f"{corpus.name}: {len(folds)} folds ({protocol}) × {len(config.seeds)} seeds: {aligners} aligners, {generators} "
-        f"generators, {heads} heads, in {config.run_dir}{_encoded_by(corpus)}"
+        f"{corpus.name}: {sizes}: {aligners} aligners, {generators} generators, {heads} heads, in "
+        f"{config.run_dir}{_encoded_by(corpus)}"
     )
 
 
@@ -279,46 +331,3 @@ def _encoded_by(corpus: Corpus) -> str:
         return ""
     used = {"audio": settings["audio"], "text": None if corpus.text is None else settings["text"]}
     return "\nfeatures: " + "; ".join(f"{modality} by {describe(one)}" for modality, one in used.items() if one)
-
-
-def _protocol_name(protocol: str, config: Config) -> str:
-    """The protocol as rows name it: with what departs from its rule."""
-    return f"{protocol}, partner kept" if protocol == "speaker" and config.keep_partner else protocol
-
-
-def cells(config: Config) -> dict[str, Config]:
-    """The parts of an experiment that differ in more than the variant, by the name that their rows carry."""
-    plain = dataclasses.replace(config, aligned_variants=(), joined_variants=())
-    found = {{"encoder": "", "aligned": ALIGNED_CELL, "joined": JOINED_CELL}[config.space]: plain}
-    if config.aligned_variants:
-        found[ALIGNED_CELL] = dataclasses.replace(plain, space="aligned", variants=config.aligned_variants)
-    if config.joined_variants:
-        found[JOINED_CELL] = dataclasses.replace(plain, space="joined", variants=config.joined_variants)
-    return found
-
-
-def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fold]) -> dict[str, Any]:
-    """What a reader needs to know of where the numbers come from."""
-    return {
-        "infoser": infoser.__version__,
-        "config_fingerprint": fingerprint(config),
-        "corpus": {
-            "name": corpus.name,
-            "utterances": len(corpus),
-            "labelled": int(corpus.labelled.sum()),
-            "classes": list(corpus.classes),
-            "audio_dim": corpus.audio.shape[1],
-            "text_dim": None if corpus.text is None else corpus.text.shape[1],
-            "with_text": int(corpus.with_text.sum()),
-            "frames": {
-                modality: frames is not None
-                for modality, frames in (("audio", corpus.audio_frames), ("text", corpus.text_frames))
-            },
-            "speakers": len(np.unique(corpus.speaker)),
-            "shards_hash": corpus.provenance.get("shards_hash"),
-        },
-        "protocol": protocol,
-        "folds": {fold.name: {"train": len(fold.train), "test": len(fold.test)} for fold in folds},
-        "devices": parallel.device_kind(),
-        "versions": parallel.versions(),
-    }

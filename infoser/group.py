@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -171,6 +171,15 @@ class Loaded:
             kept = min(size, rows.shape[1] - start)
             said.append(jax.tree.map(lambda leaf, kept=kept: leaf[:, :kept], self._whole(of_parts)))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *said)
+
+    def alone(self, only: Sequence[int]) -> Loaded:
+        """Some of the runs without what they trained on: to be asked of rows that are given."""
+        which = np.asarray(only)
+        names = [self.group.names[number] for number in only]
+        group = replace(self.group, names=names, runs=np.zeros(len(names), np.int32))
+        loaded = Loaded(self.mode, group)
+        loaded.load(_taken(self.state(), which))
+        return loaded
 
     @property
     def _stays(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from infoser import demo, experiment
+from infoser.arms import Arm
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
@@ -100,31 +101,30 @@ def inspect(request: Request) -> dict[str, Any]:
     further = _further(corpus)
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
-    for cell, own in experiment.cells(config).items():
-        matrix = Matrix(own, corpus, folds, trainer)
+    said: dict[tuple[str, str, str], list[tuple[str, dict[Any, dict[str, float]]]]] = {}
+    for plan in experiment.plans_of(request.folder, config, corpus):
+        branch, matrix = plan.branch, plan.matrix(corpus, folds, trainer)
         space = make_space(matrix)
         pools = Pools(matrix, space)
         numbers = [i for i, unit in enumerate(matrix.units) if (unit.fold.name, unit.seed) in wanted]
-        probed = [v for v in own.variants if pools.probed(v) and (not request.variants or v in request.variants)]
-        work = [
-            (variant, modality, i)
-            for variant in probed
-            for modality in (("audio", "both") if variant in GENERATORS and GENERATORS[variant].text == "made" else ("audio",))
-            for i in numbers
-        ]
-        said: dict[tuple[str, str], list[tuple[str, dict[Any, dict[str, float]]]]] = {}
-        what = f"quality{cell and f', {cell}'}"
-        for variant, modality, i in show_progress(work, total=len(work), what=what, unit="panels"):
+        probed = [arm for arm in branch.arms if pools.probed(arm) and arm.variant in (request.variants or (arm.variant,))]
+        work = [(arm, modality, i) for arm in probed for modality in _modalities(arm) for i in numbers]
+        what = f"quality{branch.name and f', {branch.name}'}"
+        for arm, modality, i in show_progress(work, total=len(work), what=what, unit="panels"):
             pools.load([i])
-            unit = _unit(matrix, space, pools, i, variant, modality, further)
+            unit = _unit(matrix, space, pools, i, arm, modality, further)
             measured, gone = _measured(unit, corpus.classes, request)
             left_out |= {f"{name}, fold {unit.fold}": why for name, why in gone.items()}
-            said.setdefault((variant, modality), []).append((unit.fold, measured))
-        for (variant, modality), units in said.items():
-            rows += _summary({"cell": cell, "variant": variant, "modality": modality}, units)
+            said.setdefault((arm.cell, arm.variant, modality), []).append((unit.fold, measured))
+    for (cell, variant, modality), units in said.items():
+        rows += _summary({"cell": cell, "variant": variant, "modality": modality}, units)
     if not rows:
         raise InfoserError(f"{request.folder}: none of its variants adds rows that could be inspected")
     return {"rows": rows, "left_out": left_out, "options": dataclasses.asdict(request.options)}
+
+
+def _modalities(arm: Arm) -> tuple[str, ...]:
+    return ("audio", "both") if arm.variant in GENERATORS and GENERATORS[arm.variant].text == "made" else ("audio",)
 
 
 def _wanted(request: Request, config: Config, folds: Sequence[str]) -> set[tuple[str, int]]:
@@ -145,11 +145,9 @@ def _further(corpus: Corpus) -> Corpus | None:
     return demo.further_utterances(made["seed"], made["size"], count=_FURTHER * made["size"])
 
 
-def _unit(
-    matrix: Matrix, space: Space, pools: Pools, number: int, variant: str, modality: str, further: Corpus | None
-) -> _Unit:
+def _unit(matrix: Matrix, space: Space, pools: Pools, number: int, arm: Arm, modality: str, further: Corpus | None) -> _Unit:
     unit, corpus = matrix.units[number], matrix.corpus
-    added = pools.rows(number, variant, modality)
+    added = pools.rows(number, arm, modality)
     features, target = (np.concatenate(parts) for parts in zip(*added, strict=True))
     generated = Labelled(features, target.argmax(axis=1))
     known = np.flatnonzero((unit.label >= 0) & (corpus.with_text if modality == "both" else True))
@@ -160,14 +158,14 @@ def _unit(
     if further is not None and plain:
         own = np.isin(further.speaker, corpus.speaker[unit.fold.train]) & further.labelled
         references[SAME_SPEAKERS] = Labelled((further.audio[own] - view.audio_mean) * view.audio_scale, further.label[own])
-    recipe, text = GENERATORS.get(variant), None
+    recipe, text = GENERATORS.get(arm.variant), None
     if recipe is not None and recipe.conditioned_on_text and modality == "audio":
         with_text = known[corpus.with_text[known]]
         if further is not None and plain and not recipe.wrong_text:
             made, again = corpus.provenance["settings"], np.repeat(with_text, _FURTHER // 4)
             drawn = demo.audio_again(made["seed"], made["size"], again)
             references[SAME_TEXTS] = Labelled((drawn - view.audio_mean) * view.audio_scale, unit.label[again])
-        lent = pools.lent_text(number, variant, modality)
+        lent = pools.lent_text(number, arm, modality)
         text = (space.text_representation(number, lent), space.text_representation(number, with_text))
         known = with_text
     return _Unit(

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from infoser.arms import Arm, plain_arms
 from infoser.config import Config
 from infoser.corpus import UNLABELLED, Corpus
 from infoser.errors import InfoserError
@@ -22,6 +23,21 @@ from infoser.leakage import Fold
 from infoser.protocols import demote_labels
 from infoser.streaming import Stream
 from infoser.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the groups of a branch lie in a run folder.
+
+    Attributes:
+      folder: of those that are its own.
+      aligner: of its aligners, which an earlier part may have trained.
+      earlier: the folders of earlier parts on the same seeds and folds, with their arms: what they trained is used again.
+    """
+
+    folder: str
+    aligner: str
+    earlier: tuple[tuple[str, tuple[Arm, ...]], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +58,15 @@ class Unit:
 
 
 class Matrix:
-    """All folds and seeds of one space of an experiment.
+    """All folds and seeds of one branch of an experiment.
 
     Args:
-      config: the settings; `variants` and `space` say what is run here.
+      config: the settings that all arms share: those of units, views and aligners.
       corpus: the corpus.
       folds: the folds.
       trainer: trains or restores groups.
-      prefix: of the groups' folders.
+      places: of the groups; without them, in the folder of the space.
+      arms: what is run here; without them, the configuration's variants.
 
     Attributes:
       units: folds × seeds.
@@ -61,15 +78,24 @@ class Matrix:
       InfoserError: where the labelled training rows of a class all lack the text that other rows have.
     """
 
-    def __init__(self, config: Config, corpus: Corpus, folds: Sequence[Fold], trainer: Trainer, prefix: str = ""):
+    def __init__(
+        self,
+        config: Config,
+        corpus: Corpus,
+        folds: Sequence[Fold],
+        trainer: Trainer,
+        places: Places | None = None,
+        arms: Sequence[Arm] | None = None,
+    ):
         self.config, self.corpus, self.folds, self.trainer = config, corpus, folds, trainer
+        self.arms = plain_arms(config) if arms is None else tuple(arms)
         self.n_classes = len(corpus.classes)
         self.units = [Unit(fold, seed, usable_labels(config, corpus, fold, seed)) for fold in folds for seed in config.seeds]
         for unit in self.units:
             check_text(corpus, unit)
         self.partial_text = corpus.text is not None and not all(corpus.with_text[fold.train].all() for fold in folds)
         self.notes = _text_notes(corpus, folds)
-        self._prefix = f"{prefix}{config.space}"
+        self.places = places or Places(config.space, config.space)
         self._statistics: dict[tuple[bool, bytes], tuple[np.ndarray, np.ndarray]] = {}
         self._trained_on = {fold.name: utterance_hashes(corpus.utterance_id[fold.train]) for fold in folds}
         self._tested_on = {fold.name: utterance_hashes(corpus.utterance_id[fold.test]) for fold in folds}
@@ -127,6 +153,11 @@ class Matrix:
         audio, text = (self.corpus.audio_frames, self.corpus.text_frames) if self.config.align.frames else (None, None)
         return None if audio is None else FrameMoments.of(audio), None if text is None else FrameMoments.of(text)
 
+    def note(self, note: str) -> None:
+        """Says something once."""
+        if note not in self.notes:
+            self.notes.append(note)
+
     def tested(self, unit: Unit, modality: str) -> np.ndarray:
         """The unit's test rows that have what a head of this modality reads."""
         test = unit.fold.test
@@ -148,14 +179,16 @@ class Matrix:
         runs: Sequence[Any],
         shared: Features | Stream,
         variants: Sequence[str] | None = None,
+        folder: str = "",
     ) -> Loaded:
         """Trains or restores the runs of one structure.
 
         Args:
-          name: of the group, below its space.
+          name: of the group, below the folder.
           stage: the structure.
           units, runs, variants: of every run; no variants where they share the run.
           shared: the features, on the devices or streamed.
+          folder: where it lies; without it, with those that are the matrix' own.
         """
         names = [
             RunName(unit.fold.name, unit.seed, variant)
@@ -163,7 +196,7 @@ class Matrix:
         ]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
         return self.trainer.train(
-            Group(f"{self._prefix}/{name}", stage, names, shared, stacked, self._trained_on, self._tested_on)
+            Group(f"{folder or self.places.folder}/{name}", stage, names, shared, stacked, self._trained_on, self._tested_on)
         )
 
 

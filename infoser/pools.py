@@ -1,85 +1,109 @@
-"""The rows that each variant adds to the real ones: by a control, a teacher, or a trained generator."""
+"""The rows that each arm adds to the real ones: by a control, a teacher, or a trained generator."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from infoser.amounts import HELD_OUT, Amounts, labelled_rows
+from infoser.arms import Arm
 from infoser.augmenters import AUGMENTERS, Rows
-from infoser.config import numbers
+from infoser.concerns import asks_teacher
+from infoser.config import ClassifyConfig
+from infoser.generators import Generators
 from infoser.group import Loaded
-from infoser.matrix import Matrix, as_count, as_numbers
+from infoser.matrix import Matrix
 from infoser.progress import Progress
-from infoser.selection import drawn_for, select, wanted_by_class, within_class_rank
+from infoser.selection import select, wanted_by_class, within_class_rank
 from infoser.spaces import Space
-from infoser.stages.conditions import GenerateRun, Pool
-from infoser.stages.diffuse import Diffuse
-from infoser.stages.generate import Generate
+from infoser.stages.conditions import Pool
 from infoser.teacher import Teacher
-from infoser.variants import GENERATORS, Recipe
+from infoser.variants import GENERATORS
 
-#: Added rows that no classifier trains on: the information they hold about their class is measured on them.
-HELD_OUT = 2048
+
+@dataclass(frozen=True)
+class _Drawing:
+    """What is drawn at once: from which generators, how many rows of each, and whose they are.
+
+    Attributes:
+      members: the unit and arm that rows are drawn for.
+      runs: for each, its generator's number among those that were trained together.
+    """
+
+    trained: Loaded
+    function: str
+    size: int
+    members: list[tuple[int, Arm]]
+    runs: list[int]
 
 
 class Pools:
-    """The added rows of every unit and variant; trains the generators that the configuration's variants need.
+    """The added rows of every unit and arm; trains the generators that the arms need.
 
     Args:
-      matrix: the folds and seeds.
+      matrix: the folds, seeds and arms.
       space: what is read.
     """
 
     def __init__(self, matrix: Matrix, space: Space):
         self._matrix, self._space = matrix, space
-        config = matrix.config
-        wanted = [self._wanted(number, "audio") for number in range(len(matrix.units))]
-        if max(wanted) > config.generate.pool_limit:
-            matrix.notes.append(
-                f"added rows are limited to {config.generate.pool_limit:,} of {max(wanted):,} (--generate.pool-limit)"
-            )
-        #: The most rows that a variant adds, in any unit.
-        self.largest = min(max(wanted), config.generate.pool_limit)
-        if (
-            any(GENERATORS[variant].text != "made" for variant in config.variants if variant in GENERATORS)
-            and matrix.corpus.text is not None
-        ):
-            matrix.notes.append(
+        self._amounts: dict[str, Amounts] = {}
+        self._teachers: dict[Any, Teacher] = {}
+        self._teacher_places = _teacher_places(matrix)
+        for arm in matrix.arms:
+            self._prepare(arm)
+        for arm in filter(_needs_teacher, matrix.arms):
+            self._teacher(arm)
+        self._generated: dict[tuple[int, Arm], Any] = {}
+        self._taught_rows: dict[tuple[int, Arm], np.ndarray] = {}
+        generators = Generators(matrix, space, [arm for arm in matrix.arms if arm.variant in GENERATORS])
+        self._drawings: list[_Drawing] = []
+        for group in generators.groups:
+            for wrong in (False, True):
+                own = [arm for arm in group.arms if GENERATORS[arm.variant].wrong_text == wrong]
+                for size in dict.fromkeys(self.amounts(arm).drawn for arm in own):
+                    drawn = [arm for arm in own if self.amounts(arm).drawn == size]
+                    members = [(number, arm) for number in range(len(matrix.units)) for arm in drawn]
+                    runs = [group.run_of(number, arm) for number, arm in members]
+                    function = "outputs_of_wrong_text" if wrong else "outputs"
+                    self._drawings.append(_Drawing(group.trained, function, size, members, runs))
+
+    def _prepare(self, arm: Arm) -> None:
+        """Counts the rows of an arm's cell, once, and says what a reader has to know of it."""
+        matrix = self._matrix
+        where = f" ({arm.rest})" if arm.rest else ""
+        if arm.cell not in self._amounts:
+            amounts = self._amounts[arm.cell] = Amounts(matrix, arm.config)
+            limit = arm.config.generate.pool_limit
+            if amounts.wanted > limit:
+                matrix.note(f"added rows are limited to {limit:,} of {amounts.wanted:,} (--generate.pool-limit){where}")
+        if arm.variant in GENERATORS and GENERATORS[arm.variant].text != "made" and matrix.corpus.text is not None:
+            matrix.note(
                 "generators other than paired ones make audio: the text beside it, and all that they add to the text heads, is "
                 "real text of training rows of the class (infogan-wrong-text: of another class)"
             )
-        settings = config.generate
-        taught = "teacher" in (settings.label_by, settings.keep_by) or settings.keep_by == "consensus"
-        recipes = {variant: GENERATORS[variant] for variant in config.variants if variant in GENERATORS}
-        #: Whether Q has a say in what becomes of generated rows; it then learns from real rows too.
-        self._asks_q = (
-            settings.label_by == "recogniser" or settings.keep_by in ("recogniser", "consensus") or settings.curriculum < 1
-        )
-        self._teacher = Teacher(matrix, space) if "teacher" in config.variants or (taught and recipes) else None
-        if self._teacher is not None and "teacher" in config.variants:
-            self.largest = max(self.largest, max(len(self._taught(number)) for number in range(len(matrix.units))))
-        #: How many rows are drawn from a generator: those that are kept, held out, and refused.
-        self._drawn = self._rows_to_draw()
-        #: What was trained, whom it makes rows for, which runs those are, and by which function.
-        self._generators: list[tuple[Loaded, list[tuple[int, str]], list[int], str]] = []
-        self._generated: dict[tuple[int, str], Any] = {}
-        self._taught_rows: dict[tuple[int, str], np.ndarray] = {}
-        for group in dict.fromkeys(recipe.group for recipe in recipes.values()):
-            self._generate({variant: recipe for variant, recipe in recipes.items() if recipe.group == group})
 
-    def _labelled(self, number: int, modality: str) -> np.ndarray:
-        """The labelled training rows of unit `number` that have what a head of this modality reads."""
-        unit, corpus = self._matrix.units[number], self._matrix.corpus
-        return np.flatnonzero((unit.label >= 0) & (corpus.with_text if modality != "audio" else True))
+    def amounts(self, arm: Arm) -> Amounts:
+        """How many rows an arm adds."""
+        return self._amounts[arm.cell]
 
-    def _known(self, number: int, modality: str) -> np.ndarray:
+    def _teacher(self, arm: Arm) -> Teacher:
+        """The teacher of an arm's cell, trained when it is first asked for."""
+        key = _teacher_key(arm)
+        if key not in self._teachers:
+            folder, name = self._teacher_places[key]
+            self._teachers[key] = Teacher(self._matrix, self._space, arm.config, name, folder)
+        return self._teachers[key]
+
+    def _known(self, number: int, arm: Arm, modality: str) -> np.ndarray:
         """The rows that a control makes others from: the labelled ones; of a large corpus as many as the pool may have."""
-        limit, real = self._matrix.config.generate.pool_limit, self._labelled(number, modality)
+        limit, real = arm.config.generate.pool_limit, labelled_rows(self._matrix, number, modality)
         if len(real) <= limit:
             return real
-        self._matrix.notes.append(
+        self._matrix.note(
             f"oversample, noise, mixup, smote and class-gaussian make rows from {limit:,} drawn labelled ones of each fold "
             "(--generate.pool-limit)"
         )
@@ -92,96 +116,72 @@ class Pools:
             turn[label == one] = np.arange((label == one).sum())
         return np.sort(order[np.argsort(turn, kind="stable")[:limit]])
 
-    def _wanted(self, number: int, modality: str) -> int:
-        return max(1, round(self._matrix.config.generate.ratio * len(self._labelled(number, modality))))
+    def adds_rows(self, arm: Arm) -> bool:
+        """Whether an arm trains on more than the real rows."""
+        return arm.variant in GENERATORS or arm.variant in AUGMENTERS or arm.variant == "teacher"
 
-    def adds_rows(self, variant: str) -> bool:
-        """Whether a variant trains on more than the real rows."""
-        return variant in GENERATORS or variant in AUGMENTERS or variant == "teacher"
+    def probed(self, arm: Arm) -> bool:
+        """Whether heads see an arm's added rows alone, to say what these hold and teach; a teacher's are real ones."""
+        return self.adds_rows(arm) and arm.variant != "teacher"
 
-    def probed(self, variant: str) -> bool:
-        """Whether heads see a variant's added rows alone, to say what these hold and teach; a teacher's are real ones."""
-        return self.adds_rows(variant) and variant != "teacher"
-
-    def rows(self, number: int, variant: str, modality: str) -> tuple[Rows, Rows]:
-        """What a variant adds for unit `number`: the rows to train on, and up to HELD_OUT further ones.
+    def rows(self, number: int, arm: Arm, modality: str) -> tuple[Rows, Rows]:
+        """What an arm adds for unit `number`: the rows to train on, and up to HELD_OUT further ones.
 
         Features are standardised as the unit's real ones are. Rows for `both` are audio and text side by side. The surest ones
         come first where there is a curriculum.
         """
-        matrix = self._matrix
-        size = self._size(number, modality)
+        matrix, variant = self._matrix, arm.variant
+        size = self.amounts(arm).size(number, modality)
         identity = np.eye(matrix.n_classes, dtype=np.float32)
         if variant == "teacher":
-            assert self._teacher is not None
-            rows = self._taught(number)
-            made = Rows(self._space.real(number, modality, rows), self._teacher.of_rows(number, rows).astype(np.float32))
+            rows, teacher = self._taught(number, arm), self._teacher(arm)
+            made = Rows(self._space.real(number, modality, rows), teacher.of_rows(number, rows).astype(np.float32))
             return made, Rows(*(part[:0] for part in made))
         if variant in AUGMENTERS:
-            unit, real = matrix.units[number], self._known(number, modality)
+            unit, real = matrix.units[number], self._known(number, arm, modality)
             known = Rows(self._space.real(number, modality, real), identity[unit.label[real]])
             generator = unit.generator(variant, modality)
-            made = AUGMENTERS[variant](known, size + HELD_OUT, generator, matrix.config.augment)
+            made = AUGMENTERS[variant](known, size + HELD_OUT, generator, arm.config.augment)
             return Rows(*(part[:size] for part in made)), Rows(*(part[-HELD_OUT:] for part in made))
-        pool: Any = self._generated[number, variant]
-        made = Rows(self._features(number, pool, modality), self._target(number, variant))
-        chosen, held = self._selected(number, variant, modality, made.target)
+        pool: Any = self._generated[number, arm]
+        made = Rows(self._features(number, pool, modality), self._target(number, arm))
+        chosen, held = self._selected(number, arm, modality, made.target)
         return Rows(*(part[chosen] for part in made)), Rows(*(part[held] for part in made))
 
-    def lent_text(self, number: int, variant: str, modality: str) -> np.ndarray:
+    def lent_text(self, number: int, arm: Arm, modality: str) -> np.ndarray:
         """The corpus rows whose text goes with a generator's rows: with those to train on, then with the further ones."""
-        selected = self._selected(number, variant, modality, self._target(number, variant))
-        return np.asarray(self._generated[number, variant].text_row)[np.concatenate(selected)]
+        selected = self._selected(number, arm, modality, self._target(number, arm))
+        return np.asarray(self._generated[number, arm].text_row)[np.concatenate(selected)]
 
-    def _selected(self, number: int, variant: str, modality: str, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _selected(self, number: int, arm: Arm, modality: str, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which rows of a pool are trained on, in the order of the curriculum if there is one, and which are kept back."""
-        matrix, size = self._matrix, self._size(number, modality)
-        settings = matrix.config.generate
-        if settings.fill == "balanced" and settings.keep_by == "all-rows" and settings.curriculum == 1:
+        matrix, size = self._matrix, self.amounts(arm).size(number, modality)
+        settings = arm.config.generate
+        if self.amounts(arm).takes_all:
             every = np.arange(len(target))
             return every[:size], every[-HELD_OUT:]
         label = target.argmax(axis=1)
-        sure = self._sureness(number, variant, target)
-        real = np.bincount(matrix.units[number].label[self._labelled(number, modality)], minlength=matrix.n_classes)
+        sure = self._sureness(number, arm, target)
+        real = np.bincount(matrix.units[number].label[labelled_rows(matrix, number, modality)], minlength=matrix.n_classes)
         wanted = wanted_by_class(settings.fill, real, size)
         kept = None if settings.keep_by == "all-rows" else sure
         chosen, held = select(label, kept, settings.keep_share, wanted, HELD_OUT)
         if len(chosen) < size:
-            self._note(
-                f"{variant}: too few rows were drawn of some classes to fill them as --generate.fill {settings.fill} asks; "
+            matrix.note(
+                f"{arm.name}: too few rows were drawn of some classes to fill them as --generate.fill {settings.fill} asks; "
                 "what there is was taken"
             )
         if settings.curriculum < 1:
             chosen = chosen[np.argsort(-sure[chosen], kind="stable")]
         return chosen, held
 
-    def _note(self, note: str) -> None:
-        if note not in self._matrix.notes:
-            self._matrix.notes.append(note)
-
-    def _size(self, number: int, modality: str) -> int:
-        return min(self._wanted(number, modality), self._matrix.config.generate.pool_limit)
-
-    def _taught(self, number: int) -> np.ndarray:
+    def _taught(self, number: int, arm: Arm) -> np.ndarray:
         """The real rows that the variant teacher adds; of more than the pool may have, as many are drawn."""
-        assert self._teacher is not None
-        rows, limit = self._teacher.rows(number), self._matrix.config.generate.pool_limit
+        rows, limit = self._teacher(arm).rows(number), arm.config.generate.pool_limit
         if len(rows) <= limit:
             return rows
-        self._note(f"teacher: {limit:,} drawn training rows of each fold are taught (--generate.pool-limit)")
+        self._matrix.note(f"teacher: {limit:,} drawn training rows of each fold are taught (--generate.pool-limit)")
         return np.sort(self._matrix.units[number].generator("taught").choice(rows, limit, replace=False))
-
-    def _rows_to_draw(self) -> int:
-        settings = self._matrix.config.generate
-        if settings.fill == "balanced" and settings.keep_by == "all-rows" and settings.curriculum == 1:
-            return self.largest + HELD_OUT
-        share = 1.0 if settings.keep_by == "all-rows" else settings.keep_share
-        needed = []
-        for number, unit in enumerate(self._matrix.units):
-            real = np.bincount(unit.label[self._labelled(number, "audio")], minlength=self._matrix.n_classes)
-            wanted = wanted_by_class(settings.fill, real, self._size(number, "audio"))
-            needed.append(drawn_for(wanted, int((real > 0).sum()), HELD_OUT, share))
-        return max(needed)
 
     def _features(self, number: int, pool: Pool, modality: str) -> np.ndarray:
         """What a head of this modality reads of generated rows."""
@@ -190,29 +190,29 @@ class Pools:
             parts.append(self._space.real(number, "text", np.asarray(pool.text_row)) if pool.text is None else pool.text)
         return np.concatenate(parts, axis=-1)
 
-    def _target(self, number: int, variant: str) -> np.ndarray:
+    def _target(self, number: int, arm: Arm) -> np.ndarray:
         """(rows, classes) class probabilities of a pool's rows."""
-        pool, label_by = self._generated[number, variant], self._matrix.config.generate.label_by
+        pool, label_by = self._generated[number, arm], arm.config.generate.label_by
         if label_by == "teacher":
-            return self._by_teacher(number, variant).astype(np.float32)
-        if label_by == "recogniser" or GENERATORS[variant].group == "nothing":
+            return self._by_teacher(number, arm).astype(np.float32)
+        if label_by == "recogniser" or GENERATORS[arm.variant].group == "nothing":
             return np.exp(pool.log_q)
         return np.eye(self._matrix.n_classes, dtype=np.float32)[pool.label]
 
-    def _by_teacher(self, number: int, variant: str) -> np.ndarray:
+    def _by_teacher(self, number: int, arm: Arm) -> np.ndarray:
         """What the teacher says of a pool; asked for all units that are loaded at once, since its heads are one program."""
-        if (number, variant) not in self._taught_rows:
-            assert self._teacher is not None
-            loaded = [unit for unit in range(len(self._matrix.units)) if (unit, variant) in self._generated]
-            pools = {unit: self._features(unit, self._generated[unit, variant], self._teacher.modality) for unit in loaded}
+        if (number, arm) not in self._taught_rows:
+            teacher, units = self._teacher(arm), range(len(self._matrix.units))
+            loaded = [unit for unit in units if (unit, arm) in self._generated]
+            pools = {unit: self._features(unit, self._generated[unit, arm], teacher.modality) for unit in loaded}
             blank = np.zeros_like(next(iter(pools.values())))
-            said = self._teacher.of_features(np.stack([pools.get(unit, blank) for unit in range(len(self._matrix.units))]))
-            self._taught_rows |= {(unit, variant): said[unit] for unit in loaded}
-        return self._taught_rows[number, variant]
+            said = teacher.of_features(np.stack([pools.get(unit, blank) for unit in units]))
+            self._taught_rows |= {(unit, arm): said[unit] for unit in loaded}
+        return self._taught_rows[number, arm]
 
-    def _sureness(self, number: int, variant: str, target: np.ndarray) -> np.ndarray:
+    def _sureness(self, number: int, arm: Arm, target: np.ndarray) -> np.ndarray:
         """Rank within its class of each row of a pool, by those that --generate.keep-by names (Q if none)."""
-        pool, keep_by, label = self._generated[number, variant], self._matrix.config.generate.keep_by, target.argmax(axis=1)
+        pool, keep_by, label = self._generated[number, arm], arm.config.generate.keep_by, target.argmax(axis=1)
 
         def own(probability: np.ndarray) -> np.ndarray:
             return np.take_along_axis(probability, label[:, None], axis=1)[:, 0]
@@ -223,88 +223,56 @@ class Pools:
         if keep_by in ("recogniser", "consensus", "all-rows"):
             ranks.append(within_class_rank(own(pool.log_q), label))
         if keep_by in ("teacher", "consensus"):
-            ranks.append(within_class_rank(own(self._by_teacher(number, variant)), label))
+            ranks.append(within_class_rank(own(self._by_teacher(number, arm)), label))
         return np.min(ranks, axis=0)
 
-    def _stage(self, recipe: Recipe) -> Generate | Diffuse:
-        config, settings = self._matrix.config, self._matrix.config.generate
-        common: dict[str, Any] = {
-            "n_classes": self._matrix.n_classes,
-            "width": settings.width,
-            "batch_size": settings.batch_size,
-        }
-        common |= {"steps": settings.steps, "by_class": recipe.by_class, "paired": recipe.text == "made"}
-        common |= {"compute_dtype": config.compute_dtype, "text": recipe.text if recipe.conditioned_on_text else "none"}
-        if recipe.model == "diffusion":
-            return Diffuse(**common, guided=settings.guidance != 0, noise_levels=settings.noise_levels)
-        return Generate(
-            **common,
-            latent_dim=settings.latent_dim,
-            loss=settings.loss,
-            auxiliary=settings.discriminator == "auxiliary",
-            spectral_norm=settings.spectral_norm,
-            pack=settings.pack,
-            critic_steps=settings.critic_steps,
-            class_estimator=settings.class_mi_estimator,
-            text_estimator=settings.text_mi_estimator,
-            pair_estimator=settings.pair_mi_estimator,
-            critic=settings.critic,
-            unlabelled=settings.unlabelled_weight > 0,
-            labels_itself=self._asks_q or recipe.group == "nothing",
-        )
+    def load(self, part: Sequence[int], arms: Sequence[Arm] | None = None) -> None:
+        """Draws the generated rows of some units and arms; of all of them at once, and for good, if they may take that much.
 
-    def _generate(self, recipes: dict[str, Recipe]) -> None:
-        """Trains one structure of generators for every unit and variant."""
-        matrix = self._matrix
-        recipe = next(iter(recipes.values()))
-        stage = self._stage(recipe)
-        settings: dict[str, float] = numbers(matrix.config.generate)
-        without_information = settings | {name: 0.0 for name in settings if name.endswith("_mi_weight")}
-        # A probe draws from what is trained as the variant that it probes: the same run, under one name.
-        trained_as = {variant: "infogan" if own.wrong_text else variant for variant, own in recipes.items()}
-        names = list(dict.fromkeys(trained_as.values()))
-        runs, units = [], []
-        for number, unit in enumerate(matrix.units):
-            for name in names:
-                own = GENERATORS[name]
-                runs.append(
-                    GenerateRun(
-                        self._space.view(number, "both" if own.needs_text else "audio"),
-                        as_count(number),
-                        as_numbers(settings if own.information else without_information),
-                        None if own.needs_text or not matrix.partial_text else self._space.view(number, "text"),
-                    )
-                )
-                units.append(unit)
-        trained = matrix.train(f"generate/{recipe.group}", stage, units, runs, self._space.features, names * len(matrix.units))
-        for wrong in (False, True):
-            members = [
-                (number, variant)
-                for number in range(len(matrix.units))
-                for variant, own in recipes.items()
-                if own.wrong_text == wrong
-            ]
-            if members:
-                which = [number * len(names) + names.index(trained_as[variant]) for number, variant in members]
-                self._generators.append((trained, members, which, "outputs_of_wrong_text" if wrong else "outputs"))
-
-    def load(self, part: Sequence[int]) -> None:
-        """Draws the generated rows of some units; of all of them at once, and for good, if they take no more than allowed."""
-        members = [member for _, own, _, _ in self._generators for member in own]
-        if all(member in self._generated for member in members if member[0] in part):
+        Args:
+          part: numbers of the units.
+          arms: whose rows; all of them if not given.
+        """
+        asked = set(self._matrix.arms if arms is None else arms)
+        wanted = {member for one in self._drawings for member in one.members if member[0] in part and member[1] in asked}
+        if wanted <= self._generated.keys():
             return
-        size, dim = self._drawn, self._space.host.audio_dim + self._space.host.text_dim
-        if len(members) * size * dim * 4 <= self._matrix.config.max_group_gib * 2**30:
-            part = range(len(self._matrix.units))
+        dim = self._space.host.audio_dim + self._space.host.text_dim
+        whole = sum(len(one.members) * one.size for one in self._drawings)
+        if whole * dim * 4 <= self._matrix.config.max_group_gib * 2**30:
+            wanted = {member for one in self._drawings for member in one.members}
         self._generated.clear()
         self._taught_rows.clear()
-        with Progress("drawing generated rows", size * sum(number in part for number, _ in members), unit="rows") as progress:
-            for trained, own, which, function in self._generators:
-                wanted = [i for i, (number, _) in enumerate(own) if number in part]
-                asked = [which[i] for i in wanted]
-                everyone = asked == list(range(len(trained.group.names)))
-                drawn: Any = trained.outputs(function, size, only=None if everyone else asked)
-                for i, position in enumerate(wanted):
+        total = sum(one.size * sum(member in wanted for member in one.members) for one in self._drawings)
+        with Progress("drawing generated rows", total, unit="rows") as progress:
+            drawn_rows = 0
+            for one in self._drawings:
+                places = [i for i, member in enumerate(one.members) if member in wanted]
+                if not places:
+                    continue
+                runs = [one.runs[i] for i in places]
+                everyone = runs == list(range(len(one.trained.group.names)))
+                drawn: Any = one.trained.outputs(one.function, one.size, only=None if everyone else runs)
+                for i, place in enumerate(places):
                     rows: Any = (None if each is None else each[i] for each in drawn)
-                    self._generated[own[position]] = Pool(*rows)
-                progress.update(len(self._generated) * size)
+                    self._generated[one.members[place]] = Pool(*rows)
+                drawn_rows += one.size * len(places)
+                progress.update(drawn_rows)
+
+
+def _needs_teacher(arm: Arm) -> bool:
+    return arm.variant == "teacher" or (arm.variant in GENERATORS and asks_teacher(arm.config))
+
+
+def _teacher_key(arm: Arm) -> tuple[ClassifyConfig, int]:
+    return arm.config.classify, arm.config.augment.teacher_parts
+
+
+def _teacher_places(matrix: Matrix) -> dict[tuple[ClassifyConfig, int], tuple[str, str]]:
+    """The folder and name of every teacher's group: the first part that needs a teacher has it."""
+    found: dict[tuple[ClassifyConfig, int], tuple[str, str]] = {}
+    for folder, arms in (*matrix.places.earlier, (matrix.places.folder, matrix.arms)):
+        new = dict.fromkeys(_teacher_key(arm) for arm in arms if _needs_teacher(arm) and _teacher_key(arm) not in found)
+        for count, key in enumerate(new, start=1):
+            found[key] = (folder, "teacher" + (f"-{count}" if count > 1 else ""))
+    return found

@@ -5,7 +5,7 @@ rows go: the same standardisation, the same aligners, the same heads.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from infoser.encoders.pooling import pool
 from infoser.encoders.text import load_text_encoder
 from infoser.encoders.waveform import BadAudio, read_audio
 from infoser.errors import InfoserError
+from infoser.execution import arm_names, run_planned
 from infoser.leakage import Fold
-from infoser.runs import run_space
+from infoser.runs import HeadOutputs, run_space
+from infoser.trainer import Trainer
 
 #: Settings of an encoder that may differ between preparing and predicting: the digest of its weights tells it apart.
 _MAY_DIFFER = ("versions", "id")
@@ -99,11 +101,10 @@ def predict(request: Request) -> Answer:
     modality = "both" if request.texts else "audio"
     if request.texts and corpus.text is None:
         raise InfoserError(f"{request.folder} was trained without text; leave --text out")
-    config, folds, fold, prefix = _model(request, config, corpus)
-    variant = request.variant or config.variants[0]
+    model = _model(request, config, corpus)
     audio, text = _encoders(request, corpus, with_text=bool(request.texts))
     audio_frames: list[np.ndarray] = []
-    usable, errors = [], {}
+    usable, errors, seeds = [], {}, []
     for number, file in enumerate(request.files):
         try:
             waveform = read_audio(file, audio.encoder.sample_rate)
@@ -117,13 +118,15 @@ def predict(request: Request) -> Answer:
         text_frames = None if text is None else [text.encoder.encode([request.texts[number]])[0] for number in usable]
         extended = _extended(corpus, audio, audio_frames, text, text_frames)
         # A group holds all folds: the others are restored too, and asked nothing.
-        rows = {fold.name: np.arange(len(corpus), len(extended))}
-        asked = [dataclasses.replace(one, test=rows.get(one.name, one.test[:0])) for one in folds]
+        rows = {model.fold.name: np.arange(len(corpus), len(extended))}
+        asked = [dataclasses.replace(one, test=rows.get(one.name, one.test[:0])) for one in model.folds]
         trainer = experiment.make_trainer(config, request.folder, restore_only=True)
-        outputs = run_space(config, extended, asked, trainer, prefix=prefix, heads_of=(modality,))
         heads = [
-            head for head in outputs.heads if head.unit.fold.name == fold.name and head.variant == variant and not head.probe
+            head
+            for head in model.heads(extended, asked, trainer, modality)
+            if (head.unit.fold.name, head.variant, head.cell, head.probe) == (model.fold.name, model.variant, model.cell, False)
         ]
+        seeds = [head.unit.seed for head in heads]
         probability = np.stack([np.exp(head.log_probability) for head in heads])  # (seeds, files, classes)
     predictions = []
     for number, file in enumerate(request.files):
@@ -133,12 +136,23 @@ def predict(request: Request) -> Answer:
         own = probability[:, usable.index(number)]
         named = [{name: float(p) for name, p in zip(corpus.classes, row, strict=True)} for row in own]
         mean = {name: float(p) for name, p in zip(corpus.classes, own.mean(axis=0), strict=True)}
-        predictions.append(Prediction(file, mean, dict(zip(config.seeds, named, strict=True))))
-    return Answer(predictions, variant, modality, request.fold)
+        predictions.append(Prediction(file, mean, dict(zip(seeds, named, strict=True))))
+    return Answer(predictions, model.variant, modality, request.fold)
 
 
-def _model(request: Request, config: Config, corpus: Corpus) -> tuple[Config, tuple[Fold, ...], Fold, str]:
-    """The settings, folds, fold and place of the model that is asked for."""
+@dataclass(frozen=True)
+class _Model:
+    """A variant's model of the base cell: the folds of its runs, the fold it was tested on, and how its heads are restored."""
+
+    variant: str
+    cell: str
+    folds: Sequence[Fold]
+    fold: Fold
+    heads: Callable[[Corpus, Sequence[Fold], Trainer, str], list[HeadOutputs]]
+
+
+def _model(request: Request, config: Config, corpus: Corpus) -> _Model:
+    """The model that is asked for; raises InfoserError if there is none."""
     if not request.fold:
         variant = request.variant or run_folder.read_final(request.folder)
         if not (request.folder / experiment.final_prefix(variant)).is_dir():
@@ -146,15 +160,29 @@ def _model(request: Request, config: Config, corpus: Corpus) -> tuple[Config, tu
                 f"{request.folder} has no final model of variant {variant!r}; run its training command again with --final "
                 f"--final-variant {variant}, or choose a fold's model with --fold"
             )
+        final, prefix = experiment.final_config(config, variant), experiment.final_prefix(variant)
         fold = experiment.final_fold(len(corpus))
-        return experiment.final_config(config, variant), (fold,), fold, experiment.final_prefix(variant)
+
+        def of_final(corpus: Corpus, folds: Sequence[Fold], trainer: Trainer, modality: str) -> list[HeadOutputs]:
+            return run_space(final, corpus, folds, trainer, prefix, (modality,)).heads
+
+        return _Model(variant, "", (fold,), fold, of_final)
     _, folds = experiment.plan_folds(config, corpus)
     by_name = {fold.name: fold for fold in folds}
     if request.fold not in by_name:
         raise InfoserError(f"{request.folder} has no fold {request.fold!r}; its folds: {', '.join(by_name)}")
-    if request.variant and request.variant not in config.variants:
-        raise InfoserError(f"{request.folder} has no variant {request.variant!r}; its variants: {', '.join(config.variants)}")
-    return dataclasses.replace(config, aligned_variants=(), joined_variants=()), folds, by_name[request.fold], ""
+    plans = experiment.plans_of(request.folder, config, corpus)
+    root = plans[0].branch.arms[0].cell
+    variants = dict.fromkeys(arm.variant for plan in plans for arm in plan.branch.arms if arm.cell == root)
+    variant = request.variant or next(iter(variants))
+    if variant not in variants:
+        raise InfoserError(f"{request.folder} has no variant {variant!r}; its variants: {', '.join(variants)}")
+    own = [plan for plan in plans if request.fold in plan.part.folds and (root, variant) in arm_names(plan)]
+
+    def of_fold(corpus: Corpus, folds: Sequence[Fold], trainer: Trainer, modality: str) -> list[HeadOutputs]:
+        return run_planned(own, corpus, folds, trainer, (modality,)).heads
+
+    return _Model(variant, root, folds, by_name[request.fold], of_fold)
 
 
 def _encoders(request: Request, corpus: Corpus, *, with_text: bool) -> tuple[Modality, Modality | None]:

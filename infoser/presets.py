@@ -5,8 +5,10 @@ from pathlib import Path
 
 import tyro
 
+from infoser import ablations, cells
 from infoser.commandline import refuse_repeated_flags
 from infoser.config import Config, Data
+from infoser.errors import InfoserError
 from infoser.validation import validate
 from infoser.variants import CORE_VARIANTS
 
@@ -35,10 +37,13 @@ def parse(argv: Sequence[str]) -> Config:
     """The configuration that a command line asks for.
 
     Raises:
-      InfoserError: from `validate`.
+      InfoserError: from `validate` and `cells.sweep`.
       SystemExit: from the parser, which has then said what is wrong.
     """
-    refuse_repeated_flags(argv)
+    refuse_repeated_flags(argv, repeatable=("--grid",))
     config = tyro.extras.overridable_config_cli(PRESETS, args=argv, prog="train.py")
+    if not config.ablate and "--ablate" in argv:
+        raise InfoserError(f"--ablate needs at least one name: {', '.join(ablations.NAMES)}")
     validate(config)
+    cells.check_primary(cells.sweep(config), config.primary)
     return config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,16 @@ from infoser.corpus import Corpus
 from infoser.metrics import permutation
 from infoser.metrics.classification import confusion_matrix, unweighted_average_recall
 from infoser.metrics.generation import class_information_lower_bound, mean_and_error
-from infoser.runs import HeadOutputs, SpaceOutputs
+from infoser.runs import HeadOutputs
 from infoser.stages.classify import MODALITIES
+from infoser.variants import REFERENCE
 
 REAL = "real"
 
 
-def quality_rows(outputs: SpaceOutputs, corpus: Corpus, cell: str) -> list[dict[str, Any]]:
+def quality_rows(
+    outputs: Sequence[HeadOutputs], corpus: Corpus, cell: str, alignment: Mapping[str, Sequence[float]], base: str | None = None
+) -> list[dict[str, Any]]:
     """What generated audio features hold, beside what real features of each modality do.
 
     `class_information_nats`: the mean (seeds within a fold, then folds) of E[ln q(c|ĥ)] + H(c), with q a head freshly
@@ -33,16 +36,19 @@ def quality_rows(outputs: SpaceOutputs, corpus: Corpus, cell: str) -> list[dict[
     the other test utterances of the same emotion as negatives, a lower bound on I(h;t|c).
 
     Args:
-      outputs: of one space.
+      outputs: of all heads, of whatever cell.
       corpus: for the labels.
-      cell: copied into the rows.
+      cell: whose rows are wanted.
+      alignment: by fold, for each seed the estimate of I(audio; text | class) by the cell's own aligner, if it has one.
+      base: a cell whose `none` is also this cell's, if that has none of its own: `trtr_ua` is then of it.
     """
-    heads = {
-        modality: [head for head in outputs.heads if head.modality == modality and len(head.rows)] for modality in MODALITIES
-    }
-    reference = {m: [head for head in heads[m] if head.variant == "none" and not head.probe] for m in MODALITIES}
-    shared = mean_and_error(outputs.alignment) if outputs.alignment else (None, None)
-    trtr = _mean_ua(reference["audio"], corpus)
+    own = [head for head in outputs if head.cell == cell]
+    heads = {modality: [head for head in own if head.modality == modality and len(head.rows)] for modality in MODALITIES}
+    reference = {m: [head for head in heads[m] if head.variant == REFERENCE and not head.probe] for m in MODALITIES}
+    shared = mean_and_error(dict(alignment)) if alignment else (None, None)
+    shared_none = (base, REFERENCE, "audio", False)
+    others = [one for one in outputs if (one.cell, one.variant, one.modality, one.probe) == shared_none and len(one.rows)]
+    trtr = _mean_ua(reference["audio"] or others, corpus)
     rows = []
     for modality in MODALITIES:
         if reference[modality]:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from infoser import hosts
+from infoser.cells import sweep
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError, can_be_written
 from infoser.locks import held
-from infoser.saved_config import INERT, fingerprint, from_json, to_json
+from infoser.parts import Part, beyond
+from infoser.parts import from_json as parts_from_json
+from infoser.parts import to_json as parts_to_json
+from infoser.saved_config import EXTENDABLE, INERT, fingerprint, from_json, to_json
 
 _CONFIG = "config.json"
 _LOCK = ".lock"
@@ -51,33 +56,87 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def claim(config: Config, corpus: Corpus) -> None:
-    """Makes the run folder this configuration's own, or checks that it is.
+def opened(config: Config, corpus: Corpus, asked: Part) -> list[Part]:
+    """The parts that the run folder holds already; checks that it belongs to this configuration, on the primary host.
+
+    Args:
+      config: the configuration; it may ask for more seeds, folds, cells and variants than the folder holds, not for fewer.
+      corpus: the corpus.
+      asked: all that it asks for.
 
     Raises:
-      InfoserError: if it belongs to another configuration or corpus, can't be written, or the hosts were given different ones.
+      InfoserError: if it belongs to another configuration or corpus, or holds more than is asked for.
     """
     folder = config.run_dir
-    _check_same_on_hosts(config, corpus)
-    if not hosts.primary():
-        return
+    if not (folder / _CONFIG).exists():
+        return []
+    earlier, shards_hash = read(folder)
+    now = to_json(dataclasses.replace(config, data_dir=config.data_dir.absolute()))
+    if fingerprint(earlier, base=True) != fingerprint(config, base=True):
+        raise InfoserError(
+            f"{folder} holds another experiment ({_differences(to_json(earlier), now)}); give this one its own --run-dir"
+        )
+    check_corpus(folder, shards_hash, corpus)
+    parts = read_parts(folder) or [_asked_by(earlier, asked.folds)]
+    if more := beyond(parts, asked):
+        raise InfoserError(
+            f"{folder} holds more than is asked for ({'; '.join(more)}); ask for that too, or give this experiment its own "
+            "--run-dir"
+        )
+    return parts
+
+
+def _asked_by(config: Config, folds: Sequence[str]) -> Part:
+    """What the configuration of a plain run folder, which lists no parts, has in its only one."""
+    return Part(config.seeds, config.folds or tuple(folds), tuple(sweep(config).arms))
+
+
+def record(config: Config, corpus: Corpus, parts: Sequence[Part], asked: Part) -> None:
+    """Makes the run folder hold these parts, on the primary host: written before they are trained, whole or not at all.
+
+    Args:
+      asked: all that the configuration asks for; a plain folder, which holds just that, lists no parts.
+
+    Raises:
+      InfoserError: if it can't be written.
+    """
+    folder = config.run_dir
     # The absolute data folder: evaluation may be started from elsewhere.
     saved = to_json(dataclasses.replace(config, data_dir=config.data_dir.absolute()))
     shards_hash = corpus.provenance.get("shards_hash")
     contents = {"config": saved, "corpus": {"shards_hash": shards_hash}, "fingerprint": fingerprint(config)}
+    if list(parts) != [asked] or config.ablate or config.grid:
+        contents |= {"parts": parts_to_json(parts), "parts_digest": _digest(parts)}
     if (folder / _CONFIG).exists():
-        earlier, shards_hash = read(folder)
-        if fingerprint(earlier) != fingerprint(config):
-            raise InfoserError(
-                f"{folder} holds another experiment ({_differences(to_json(earlier), contents['config'])}); "
-                "give this one its own --run-dir"
-            )
-        check_corpus(folder, shards_hash, corpus)
-        return
+        earlier, _ = read(folder)
+        if fingerprint(earlier) == fingerprint(config) and read_parts(folder) == (list(parts) if "parts" in contents else []):
+            return
     write(folder / _CONFIG, json.dumps(contents, indent=1))
 
 
-def _check_same_on_hosts(config: Config, corpus: Corpus) -> None:
+def read_parts(folder: Path) -> list[Part]:
+    """The parts that a run folder lists; none if it is a plain one, whose configuration says all.
+
+    Raises:
+      InfoserError: if they can't be read, or were changed.
+    """
+    contents = json.loads((folder / _CONFIG).read_text())
+    if "parts" not in contents:
+        return []
+    try:
+        parts = parts_from_json(contents["parts"])
+    except InfoserError as error:
+        raise InfoserError(f"{folder / _CONFIG} can't be used: {error}") from error
+    if contents.get("parts_digest") != _digest(parts):
+        raise InfoserError(f"{folder / _CONFIG} was changed since training; put the original back, or train in another folder")
+    return parts
+
+
+def _digest(parts: Sequence[Part]) -> str:
+    return hashlib.sha256(json.dumps(parts_to_json(parts)).encode()).hexdigest()[:16]
+
+
+def check_same_on_hosts(config: Config, corpus: Corpus) -> None:
     """Refuses hosts that would not train the same; where each has the corpus does not matter."""
     settings = to_json(config) | {"data_dir": None, "run_dir": None}
     hosts.check_same("settings", json.dumps(settings, sort_keys=True))
@@ -117,16 +176,17 @@ def check_corpus(folder: Path, shards_hash: str | None, corpus: Corpus) -> None:
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Writes results.json, scores.csv and quality.csv, on the primary host.
+    """Writes results.json, the long-form table as scores.csv and scores.parquet, and quality.csv, on the primary host.
 
     Raises:
       InfoserError: if they can't be written.
     """
     if not hosts.primary():
         return
-    write(folder / RESULTS, as_text(results))
-    for name, rows in (("scores.csv", results["rows"]), ("quality.csv", results["quality"])):
+    write(folder / RESULTS, as_text({name: part for name, part in results.items() if name != "table"}))
+    for name, rows in (("scores.csv", results["table"]), ("quality.csv", results["quality"])):
         write(folder / name, _csv(rows))
+    write(folder / "scores.parquet", _parquet(results["table"], results["provenance"]))
 
 
 def write_panel(folder: Path, found: dict[str, Any]) -> None:
@@ -188,8 +248,8 @@ def as_text(results: dict[str, Any]) -> str:
     return json.dumps(results, indent=1, allow_nan=False) + "\n"
 
 
-def write(path: Path, text: str) -> None:
-    """Writes a text file atomically: a reader sees the old one or the new one.
+def write(path: Path, contents: str | bytes) -> None:
+    """Writes a file atomically: a reader sees the old one or the new one.
 
     Raises:
       InfoserError: if the file system refuses.
@@ -197,8 +257,8 @@ def write(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     with can_be_written(path):
         try:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(contents.encode() if isinstance(contents, str) else contents)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -218,6 +278,18 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
+def _parquet(rows: list[dict[str, Any]], provenance: dict[str, Any]) -> bytes:
+    """Rows as a Parquet file; lists and tables in them as JSON, as in the CSV file. Its metadata holds the provenance."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    flat = [{key: json.dumps(v) if isinstance(v, dict | list) else v for key, v in row.items()} for row in rows]
+    table = pa.Table.from_pylist(flat).replace_schema_metadata({"infoser": json.dumps(provenance)})
+    file = pa.BufferOutputStream()
+    parquet.write_table(table, file)
+    return file.getvalue().to_pybytes()
+
+
 def _differences(earlier: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:
     found = []
     for key in now:
@@ -225,6 +297,6 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any], prefix: str = "")
         if isinstance(now[key], dict) and isinstance(before, dict):
             inner = _differences(before, now[key], f"{name}.")
             found += [inner] if inner else []
-        elif now[key] != before and key not in INERT:
+        elif now[key] != before and key not in (*INERT, *EXTENDABLE):
             found.append(f"{name.replace('_', '-')} was {before}, now {now[key]}")
     return "; ".join(found)

@@ -1,24 +1,26 @@
-"""All runs of one space: align, generate and classify, for every fold, seed and variant."""
+"""All runs of one branch: align, generate and classify, for every fold, seed and arm."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from infoser.amounts import HELD_OUT
+from infoser.arms import Arm
 from infoser.augmenters import Rows, labels
-from infoser.config import DECAY_ROWS, Config, numbers
+from infoser.config import DECAY_ROWS, ClassifyConfig, Config, numbers
 from infoser.corpus import Corpus
 from infoser.group import Loaded
 from infoser.leakage import Fold
-from infoser.matrix import Matrix, Unit, as_count, as_numbers
-from infoser.pools import HELD_OUT, Pools
+from infoser.matrix import Matrix, Places, Unit, as_count, as_numbers
+from infoser.pools import Pools
 from infoser.spaces import Space, make_space
 from infoser.stages.classify import MODALITIES, Classify, ClassifyRun, GeneratedRows
 from infoser.trainer import Trainer
-from infoser.variants import GENERATORS
+from infoser.variants import GENERATORS, REFERENCE
 
 #: Test rows that heads read together.
 TEST_ROWS = 4096
@@ -34,6 +36,7 @@ class HeadOutputs:
       log_probability: (rows, classes) float32.
       held_out: for a probe, (log probabilities, labels) of added rows that it did not train on.
       held_out_by_real: log probabilities of the same rows by the unit's head of `none`, where there is one.
+      cell: whose settings it has.
     """
 
     unit: Unit
@@ -44,14 +47,15 @@ class HeadOutputs:
     log_probability: np.ndarray
     held_out: tuple[np.ndarray, np.ndarray] | None = None
     held_out_by_real: np.ndarray | None = None
+    cell: str = ""
 
 
 @dataclass(frozen=True)
 class SpaceOutputs:
-    """What all runs of one space say.
+    """What all runs of one branch say.
 
     Attributes:
-      heads: of every unit, variant and modality.
+      heads: of every unit, arm and modality.
       alignment: by fold, for each seed the estimate of I(audio; text | class), where an aligner was trained.
       notes: what a reader has to know.
     """
@@ -59,6 +63,10 @@ class SpaceOutputs:
     heads: list[HeadOutputs]
     alignment: dict[str, list[float]]
     notes: list[str]
+
+
+#: Heads of `none` by fold and seed: those trained together, and which of them it is.
+References = dict[tuple[str, int], tuple[Loaded, int]]
 
 
 def run_space(
@@ -69,7 +77,7 @@ def run_space(
     prefix: str = "",
     heads_of: Sequence[str] = MODALITIES,
 ) -> SpaceOutputs:
-    """Trains or restores every stage of one space.
+    """Trains or restores every stage of a configuration's variants in its space.
 
     Args:
       config: the settings; `variants` and `space` say what is run.
@@ -79,23 +87,35 @@ def run_space(
       prefix: of the groups' folders.
       heads_of: the modalities whose heads are wanted; those of text only where there is any.
     """
-    matrix = Matrix(config, corpus, folds, trainer, prefix)
+    place = f"{prefix}{config.space}"
+    return run_matrix(Matrix(config, corpus, folds, trainer, Places(place, place)), heads_of, {})
+
+
+def run_matrix(matrix: Matrix, heads_of: Sequence[str], references: References) -> SpaceOutputs:
+    """Trains or restores every stage of a matrix' arms.
+
+    Args:
+      matrix: the folds, seeds and arms.
+      heads_of: the modalities whose heads are wanted; those of text only where there is any.
+      references: heads of `none` on audio that were trained before, to be asked where there are none here; those that are
+        trained here are added.
+    """
     space = make_space(matrix)
     pools = Pools(matrix, space)
     heads = []
-    for modality in heads_of if corpus.text is not None else ("audio",):
-        heads += _heads(matrix, space, pools, modality)
+    for modality in heads_of if matrix.corpus.text is not None else ("audio",):
+        heads += _heads(matrix, space, pools, modality, references)
     return SpaceOutputs(heads, space.alignment, matrix.notes)
 
 
-def _head_numbers(config: Config, variant: str, labelled: int, *, adds_rows: bool, probe: bool) -> dict[str, float]:
+def _head_numbers(arm: Arm, labelled: int, *, adds_rows: bool, probe: bool) -> dict[str, float]:
     """A head's numbers: those of the configuration, and those by which its variant differs from `none`.
 
     Fewer labelled rows than `DECAY_ROWS` take proportionally more weight decay, as under a prior of fixed strength.
     """
-    generate, augment = config.generate, config.augment
-    return numbers(config.classify) | {
-        "weight_decay": config.classify.weight_decay * max(1.0, DECAY_ROWS / max(labelled, 1)),
+    variant, generate, augment, classify = arm.variant, arm.config.generate, arm.config.augment, arm.config.classify
+    return numbers(classify) | {
+        "weight_decay": classify.weight_decay * max(1.0, DECAY_ROWS / max(labelled, 1)),
         "real_weight": 0.0 if probe else 1.0,
         "generated_weight": 1.0 if probe else generate.ratio * generate.row_weight if adds_rows else 0.0,
         "by_prior": 1.0 if variant in ("natural", "logit-adjust") else 0.0,
@@ -105,17 +125,64 @@ def _head_numbers(config: Config, variant: str, labelled: int, *, adds_rows: boo
     }
 
 
-def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str) -> list[HeadOutputs]:
+@dataclass
+class _Bundle:
+    """Arms whose heads are one structure, and train together.
+
+    Attributes:
+      size: rows that the added ones are padded to.
+      heads: of one unit, with probes.
+    """
+
+    classify: ClassifyConfig
+    size: int
+    heads: int
+    arms: list[Arm] = field(default_factory=list)
+
+
+def _bundles(matrix: Matrix, pools: Pools, modality: str, dim: int) -> list[_Bundle]:
+    """The arms in as few bundles as the memory that is allowed for added rows admits; a cell stays whole.
+
+    Cells that add fewer rows than others of their structure are padded to theirs: fewer programs are compiled.
+    """
+    cells: dict[str, list[Arm]] = {}
+    for arm in matrix.arms:
+        cells.setdefault(arm.cell, []).append(arm)
+    bundles: list[_Bundle] = []
+    for arms in sorted(cells.values(), key=lambda own: -pools.amounts(own[0]).largest):
+        heads = len(arms) + (sum(map(pools.probed, arms)) if modality == "audio" else 0)
+        classify = arms[0].config.classify
+
+        def fits(bundle: _Bundle, heads: int = heads, classify: ClassifyConfig = classify) -> bool:
+            together = (bundle.heads + heads) * bundle.size * (dim + matrix.n_classes) * 4
+            alike = _structure(bundle.classify) == _structure(classify)
+            return alike and together <= matrix.config.max_group_gib * 2**30
+
+        bundle = next(filter(fits, bundles), None)
+        if bundle is None:
+            bundles.append(bundle := _Bundle(classify, pools.amounts(arms[0]).largest, 0))
+        bundle.heads += heads
+        bundle.arms += arms
+    position = {arm: number for number, arm in enumerate(matrix.arms)}
+    for bundle in bundles:
+        bundle.arms.sort(key=position.__getitem__)
+    return sorted(bundles, key=lambda bundle: position[bundle.arms[0]])
+
+
+def _structure(classify: ClassifyConfig) -> tuple[int, int, int]:
+    return classify.width, classify.batch_size, classify.steps
+
+
+def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str, references: References) -> list[HeadOutputs]:
     """The heads of one modality; for audio also the probes of what is added."""
     dim = space.real(0, modality, np.zeros(1, int)).shape[1]
-    n_heads = len(matrix.config.variants)
-    if modality == "audio":  # with probes
-        n_heads += sum(pools.probed(variant) for variant in matrix.config.variants)
-    parts = _equal_parts(matrix, n_heads * pools.largest * (dim + matrix.n_classes) * 4)
     heads = []
-    for number, part in enumerate(parts):
-        name = f"classify/{modality}" + (f"/part{number + 1}of{len(parts)}" if len(parts) > 1 else "")
-        heads += _heads_of(part, name, dim, matrix, space, pools, modality)
+    for count, bundle in enumerate(_bundles(matrix, pools, modality, dim), start=1):
+        parts = _equal_parts(matrix, bundle.heads * bundle.size * (dim + matrix.n_classes) * 4)
+        for number, part in enumerate(parts, start=1):
+            name = f"classify/{modality}" + (f"-{count}" if count > 1 else "")
+            name += f"/part{number}of{len(parts)}" if len(parts) > 1 else ""
+            heads += _heads_of(bundle, part, name, dim, matrix, space, pools, modality, references)
     return heads
 
 
@@ -128,59 +195,75 @@ def _equal_parts(matrix: Matrix, bytes_per_unit: int) -> list[range]:
 
 
 def _heads_of(
-    part: Sequence[int], name: str, dim: int, matrix: Matrix, space: Space, pools: Pools, modality: str
+    bundle: _Bundle,
+    part: Sequence[int],
+    name: str,
+    dim: int,
+    matrix: Matrix,
+    space: Space,
+    pools: Pools,
+    modality: str,
+    references: References,
 ) -> list[HeadOutputs]:
     """The heads of some units, in one group."""
-    config = matrix.config
+    width, batch_size, steps = _structure(bundle.classify)
     stage = Classify(
         n_classes=matrix.n_classes,
         modality=modality,
-        width=config.classify.width,
-        batch_size=config.classify.batch_size,
-        steps=config.classify.steps,
-        compute_dtype=config.compute_dtype,
+        width=width,
+        batch_size=batch_size,
+        steps=steps,
+        compute_dtype=matrix.config.compute_dtype,
     )
     # Probes see added audio rows only: they say what these hold and teach. The final model has no test part to say it of.
     probed = modality == "audio" and any(len(unit.fold.test) for unit in matrix.units)
-    members, runs, held_out = [], [], []
-    pools.load(part)
+    members: list[tuple[Unit, Arm, bool]] = []
+    runs, held_out = [], []
+    pools.load(part, bundle.arms)
     for i in part:
         unit = matrix.units[i]
         view: Any = space.view(i, modality)
-        for variant in config.variants:
-            adds_rows = pools.adds_rows(variant)
-            added, kept_back = pools.rows(i, variant, modality) if adds_rows else (None, None)
-            generated = _padded(added, pools.largest, dim, matrix.n_classes)
-            for probe in (False, True) if probed and pools.probed(variant) else (False,):
-                members.append((unit, variant, probe))
+        for arm in bundle.arms:
+            adds_rows = pools.adds_rows(arm)
+            added, kept_back = pools.rows(i, arm, modality) if adds_rows else (None, None)
+            generated = _padded(added, bundle.size, dim, matrix.n_classes)
+            for probe in (False, True) if probed and pools.probed(arm) else (False,):
+                members.append((unit, arm, probe))
                 held_out.append(kept_back if probe else None)
-                values = _head_numbers(config, variant, int(view.class_count.sum()), adds_rows=adds_rows, probe=probe)
+                values = _head_numbers(arm, int(view.class_count.sum()), adds_rows=adds_rows, probe=probe)
                 runs.append(ClassifyRun(view, generated, as_numbers(values)))
-    names = [f"{variant}-probe" if probe else variant for _, variant, probe in members]
+    names = [arm.probe_name if probe else arm.name for _, arm, probe in members]
     trained = matrix.train(name, stage, [unit for unit, _, _ in members], runs, space.features, names)
     asked = matrix.padded_tests([unit for unit, _, _ in members], modality)
     said = trained.outputs_of_rows("outputs", asked, min(asked.shape[1], TEST_ROWS))
-    by_probe, by_real = _of_held_out(trained, members, held_out, dim)
+    by_probe, by_real = _of_held_out(trained, members, held_out, dim, references) if probed else ({}, {})
     return [
         HeadOutputs(
             unit=unit,
-            variant=variant,
+            variant=arm.variant,
             modality=modality,
             probe=probe,
             rows=(rows := matrix.tested(unit, modality)),
             log_probability=said[number][: len(rows)],
             held_out=by_probe.get(number),
             held_out_by_real=by_real.get(number),
+            cell=arm.cell,
         )
-        for number, (unit, variant, probe) in enumerate(members)
+        for number, (unit, arm, probe) in enumerate(members)
     ]
 
 
 def _of_held_out(
-    trained: Loaded, members: Sequence[tuple[Unit, str, bool]], held_out: Sequence[Rows | None], dim: int
+    trained: Loaded,
+    members: Sequence[tuple[Unit, Arm, bool]],
+    held_out: Sequence[Rows | None],
+    dim: int,
+    references: References,
 ) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], dict[int, np.ndarray]]:
     """What probes say of the added rows kept from them, with the labels; and what the heads of `none` say of the same rows."""
     kept = {number: rows for number, rows in enumerate(held_out) if rows is not None}
+    own = _references(trained, members)
+    references |= own.pop("", {})
     if not kept:
         return {}, {}
     asked = np.zeros((len(members), HELD_OUT, dim), np.float32)
@@ -188,16 +271,35 @@ def _of_held_out(
         asked[number] = _filled_up(rows.features, HELD_OUT)
     said = trained.outputs("log_probabilities_of", runs=asked)
     by_probe = {number: (said[number][: len(rows.target)], labels(rows)) for number, rows in kept.items()}
-    # The heads of all units are asked at once, variant by variant.
-    reference = {unit: number for number, (unit, variant, probe) in enumerate(members) if variant == "none" and not probe}
     by_real = {}
-    for one in dict.fromkeys(members[number][1] for number in kept) if reference else ():
-        own = {number: reference[members[number][0]] for number in kept if members[number][1] == one}
-        for number, head in own.items():
-            asked[head] = asked[number]
-        said = trained.outputs("log_probabilities_of", runs=asked, only=list(own.values()))
-        by_real |= {number: said[place][: len(kept[number].target)] for place, number in enumerate(own)}
+    # The heads of all units are asked at once, arm by arm.
+    for arm in dict.fromkeys(members[number][1] for number in kept):
+        numbers_of = {_unit_key(members[number][0]): number for number in kept if members[number][1] == arm}
+        heads = references | own.get(arm.rest, {})
+        for loaded in dict.fromkeys(heads[unit][0] for unit in numbers_of if unit in heads):
+            places = {
+                number: heads[unit][1] for unit, number in numbers_of.items() if unit in heads and heads[unit][0] is loaded
+            }
+            of_arm = np.zeros((len(loaded.group.names), HELD_OUT, dim), np.float32)
+            for number, place in places.items():
+                of_arm[place] = asked[number]
+            said = loaded.outputs("log_probabilities_of", runs=of_arm)
+            by_real |= {number: said[place][: len(kept[number].target)] for number, place in places.items()}
     return by_probe, by_real
+
+
+def _references(trained: Loaded, members: Sequence[tuple[Unit, Arm, bool]]) -> dict[str, References]:
+    """The heads of `none` of each cell, without their training rows."""
+    found: dict[str, dict[tuple[str, int], int]] = {}
+    for number, (unit, arm, probe) in enumerate(members):
+        if arm.variant == REFERENCE and not probe:
+            found.setdefault(arm.rest, {})[_unit_key(unit)] = number
+    alone = {rest: trained.alone(list(of_units.values())) for rest, of_units in found.items()}
+    return {rest: {unit: (alone[rest], place) for place, unit in enumerate(found[rest])} for rest in found}
+
+
+def _unit_key(unit: Unit) -> tuple[str, int]:
+    return unit.fold.name, unit.seed
 
 
 def _filled_up(features: np.ndarray, size: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from infoser.config import (
     AlignConfig,
@@ -19,8 +19,11 @@ from infoser.validation import validate
 
 #: Settings that do not change results.
 INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "resident_gib", "final", "final_variant", "cache")
+INERT += ("primary", "budget")
+#: Settings that say how much is trained: a run folder may be asked for more of it later.
+EXTENDABLE = ("variants", "aligned_variants", "joined_variants", "ablate", "grid", "seeds", "folds")
 #: Inert settings that earlier versions did not write, and those of one start, which none writes: each takes its default.
-_LATER = ("cache", "resident_gib", "hosts")
+_LATER = ("cache", "resident_gib", "hosts", "ablate", "grid", "primary", "budget")
 _NESTED = {
     "data": Data,
     "align": AlignConfig,
@@ -28,7 +31,7 @@ _NESTED = {
     "augment": AugmentConfig,
     "classify": ClassifyConfig,
 }
-_LISTS = ("variants", "aligned_variants", "joined_variants", "seeds", "folds")
+_LISTS = EXTENDABLE
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def from_json(values: Any, *, complete: bool = True) -> Config:
     try:
         nested: Any = {name: _made(kind, values[name], complete) for name, kind in _NESTED.items()}
         # What is no list stays what it is, and is refused below: the letters of a word are not its values.
-        lists: Any = {key: tuple(values[key]) for key in _LISTS if isinstance(values[key], list)}
+        lists: Any = {key: tuple(values[key]) for key in _LISTS if isinstance(values.get(key, ()), list)}
         paths: Any = {key: Path(values[key]) for key in ("data_dir", "run_dir")}
         config = _made(Config, values | nested | lists | paths, complete)
     except (KeyError, TypeError) as error:
@@ -81,6 +84,8 @@ def _check_types(config: Any, prefix: str = "") -> None:
 
 
 def _is_a(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Annotated:
+        return _is_a(value, get_args(kind)[0])
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is tuple:
@@ -90,12 +95,19 @@ def _is_a(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def fingerprint(config: Config) -> str:
+def fingerprint(config: Config, *, base: bool = False) -> str:
     """A short hash of everything that determines results: not where they are kept, nor how often they are saved.
 
     Nor by which name the shards are found among others of the corpus: their own hash is what counts.
+
+    Args:
+      config: the configuration.
+      base: leave out how much is trained (`EXTENDABLE`).
     """
-    values = {k: v for k, v in to_json(config).items() if k not in INERT}
+    values = {k: v for k, v in to_json(config).items() if k not in INERT and not (base and k in EXTENDABLE)}
+    for name in ("ablate", "grid"):  # without any, as before there were such
+        if not values.get(name):
+            values.pop(name, None)
     for name in ("config", "cache"):
         values["data"].pop(name)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -88,12 +88,13 @@ def _encoder_space(matrix: Matrix) -> Space:
     host = _features([corpus.audio], None if corpus.text is None else [corpus.text])
     features = _placed(matrix, host)
     views, text_views = _views(matrix, [corpus.audio] * len(units), None if corpus.text is None else [corpus.text] * len(units))
-    conditioned = any(GENERATORS[one].conditioned_on_text for one in matrix.config.variants if one in GENERATORS)
+    conditioned = any(GENERATORS[arm.variant].conditioned_on_text for arm in matrix.arms if arm.variant in GENERATORS)
     if not conditioned and not joined:
         return Space(host, features, views, text_views, {})
     unlabelled = np.full(len(corpus), UNLABELLED)
     runs = [_align_run(matrix, unit, unlabelled) for unit in units]
-    trained = matrix.train("align", _stage(matrix, runs, label_free=True), units, runs, _with_frames(matrix, features))
+    stage, place = _stage(matrix, runs, label_free=True), matrix.places.aligner
+    trained = matrix.train("align", stage, units, runs, _with_frames(matrix, features), folder=place)
     audio, text = _embedded(matrix, trained)
     alignment = _alignment(matrix, trained, audio, text)
     everything = np.ones(len(corpus), bool)
@@ -172,7 +173,8 @@ def _aligned_space(matrix: Matrix) -> Space:
     ]
     runs = [_align_run(matrix, unit, label) for unit, fit in zip(units, fits, strict=True) for label in fit.labels]
     members = [unit for unit in units for _ in range(parts)]
-    trained = matrix.train("align", _stage(matrix, runs, label_free=False), members, runs, _with_frames(matrix, plain))
+    stage, place = _stage(matrix, runs, label_free=False), matrix.places.aligner
+    trained = matrix.train("align", stage, members, runs, _with_frames(matrix, plain), folder=place)
     embedded = [modality for modality in _embedded(matrix, trained) if modality is not None]
     combined = [combine(fit, [modality[i * parts : (i + 1) * parts] for modality in embedded]) for i, fit in enumerate(fits)]
     audio = [modalities[0] for modalities in combined]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from infoser.config import DECAY_ROWS, numbers
+from infoser.amounts import taught_rows
+from infoser.config import DECAY_ROWS, Config, numbers
 from infoser.corpus import UNLABELLED
 from infoser.cross_fitting import deal
 from infoser.matrix import Matrix, as_count, as_numbers
@@ -27,11 +28,13 @@ class Teacher:
     Args:
       matrix: the folds and seeds.
       space: what is read.
+      config: whose heads it has; those of the matrix if it is not given.
+      name, folder: of its group, as of `Matrix.train`.
     """
 
-    def __init__(self, matrix: Matrix, space: Space):
+    def __init__(self, matrix: Matrix, space: Space, config: Config | None = None, name: str = "teacher", folder: str = ""):
         self._matrix, self._space = matrix, space
-        config, corpus = matrix.config, matrix.corpus
+        config, corpus = config or matrix.config, matrix.corpus
         #: What its heads read, and so which rows it can teach.
         self.modality = "audio" if corpus.text is None else "both"
         self.parts = config.augment.teacher_parts
@@ -66,13 +69,12 @@ class Teacher:
                 members.append(unit)
                 runs.append(ClassifyRun(view, nothing, as_numbers(values)))
         names = [f"without-part{1 + number % self.parts}" for number in range(len(members))]
-        self._trained = matrix.train("teacher", stage, members, runs, space.features, names)
+        self._trained = matrix.train(name, stage, members, runs, space.features, names, folder)
         self._of_corpus: Any = None
 
     def rows(self, number: int) -> Int[np.ndarray, " rows"]:
         """The training rows of unit `number` that it can teach, with and without a label."""
-        train = self._matrix.units[number].fold.train
-        return train if self.modality == "audio" else train[self._matrix.corpus.with_text[train]]
+        return taught_rows(self._matrix, number)
 
     def of_rows(self, number: int, rows: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows classes"]:
         """Class probabilities of training rows: by the head that did not see its speaker; without a label the mean of all.

@@ -21,6 +21,8 @@ from infoser.group import Group, Loaded
 from infoser.progress import Progress
 from infoser.run_folder import write as write_atomically
 
+#: What each group of runs took, as JSON lines: by these a budget is planned.
+TIMES = "times.jsonl"
 _MEETING_S = 60.0
 _REMEDY = "lower this stage's learning rate or the terms' weights, in a run folder of its own"
 
@@ -67,6 +69,16 @@ class Trainer:
         self._checkpoint_every_s = checkpoint_every_s
         self._restore_only = restore_only
         self._plan = plan
+        #: Seconds that training itself has taken.
+        self.trained_s = 0.0
+
+    def took(self, what: str, **values: float | int | str) -> None:
+        """Adds a line to the times that the run folder keeps, on the primary host; nothing where nothing is trained."""
+        if self._restore_only or not hosts.primary():
+            return
+        path = self._run_dir / TIMES
+        with can_be_written(path), path.open("a") as file:
+            file.write(json.dumps({"what": what, **values}) + "\n")
 
     def train(self, group: Group) -> Loaded:
         """Trains what is left of this group's steps; a group that does not fit in memory trains in halves, or less.
@@ -125,10 +137,12 @@ class Trainer:
         length = loaded.begin(done, self._chunk_steps)
         metrics = Metrics(self._run_dir / group.name / "metrics.jsonl", group, done)
         saved_at = time.monotonic()
-        what = f"{group.name} × {len(group.names)} runs"
+        what, started, of_first = f"{group.name} × {len(group.names)} runs", time.monotonic(), None
+        steps = stage.steps - done
         with signals_held() as received, Progress(what, stage.steps, unit="steps", done=done) as progress:
             while done < stage.steps:
                 means, first_bad = loaded.train(length, done)
+                of_first = of_first or (length, time.monotonic() - started)
                 _refuse_not_finite(group, first_bad)
                 done = min(done + length, stage.steps)
                 metrics.write(done, means)
@@ -149,6 +163,17 @@ class Trainer:
                     )
             (stop,) = exchange.agree(max(received, default=0))
         loaded.end()
+        chunk_steps, first_s = of_first or (0, 0.0)
+        seconds = time.monotonic() - started
+        self.trained_s += seconds
+        self.took(
+            stage.name,
+            runs=len(group.names),
+            steps=steps,
+            seconds=seconds,
+            first_chunk_steps=chunk_steps,
+            first_chunk_s=first_s,
+        )
         if stop or received:
             stop = stop or received[0]
             raise Stopped(

@@ -1,6 +1,7 @@
 """What no run could use is refused before anything is compiled or written."""
 
 import dataclasses
+import re
 from typing import Any
 
 from infoser.bounds import NUMBER, validate_integer, validate_number
@@ -24,6 +25,7 @@ def validate(config: Config) -> None:
         ("--joined-variants", config.joined_variants),
         ("--seeds", config.seeds),
         ("--folds", config.folds),
+        ("--ablate", config.ablate),
     ):
         repeated = sorted({str(value) for value in values if values.count(value) > 1})
         if repeated:
@@ -53,10 +55,21 @@ def validate(config: Config) -> None:
     validate_number("--max-group-gib", config.max_group_gib, NUMBER | {"low_open": True})
     validate_number("--checkpoint-every-s", config.checkpoint_every_s, NUMBER)
     _validate_hosts(config.hosts)
+    if config.budget:
+        seconds(config.budget)
     if config.align.batch_size < 2:
         raise InfoserError("--align.batch-size must be at least 2: a pair needs another to be told from")
     if config.align.cross_fits < 2:
         raise InfoserError("--align.cross-fits must be at least 2: a row is embedded by an aligner that left its label out")
+
+
+def seconds(budget: str) -> int:
+    """The seconds that a text such as 2h, 30m, 90s or 1h30m says; raises InfoserError if it says none."""
+    read = re.fullmatch(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?", budget)
+    total = sum(int(part or 0) * unit for part, unit in zip(read.groups(), (3600, 60, 1), strict=True)) if read else 0
+    if not total:
+        raise InfoserError(f"--budget {budget!r}: give a time such as 2h, 30m, 90s or 1h30m")
+    return total
 
 
 def _validate_generators(config: Config) -> None:

@@ -30,6 +30,8 @@ Variant = Literal[
     "diffusion-unconditional",
 ]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+#: What every difference is taken to.
+REFERENCE: Variant = "none"
 
 
 class Recipe(NamedTuple):
@@ -86,5 +88,7 @@ GENERATORS: dict[str, Recipe] = {
     "diffusion-text-alone": Recipe(model="diffusion", by_class=False, text="own"),
     "diffusion-unconditional": Recipe(model="diffusion", by_class=False),
 }
+#: Variants that make rows without learning a generator.
+CONTROLS: tuple[Variant, ...] = ("oversample", "noise", "mixup", "smote", "class-gaussian")
 #: The five of the plain comparison.
 CORE_VARIANTS: tuple[Variant, ...] = ("none", "noise", "cgan", "infogan", "infogan-notext")

@@ -1,4 +1,4 @@
-"""Confidence intervals over speakers for UA and for the paired difference of UA.
+"""Confidence intervals over speakers for UA and for the paired difference of UA, and p-values of the latter.
 
 What the intervals are about: speakers are taken as drawn independently from a population, each bringing n_c utterances of class
 c of which k_c are recognised. The truth is mean_c E[k_c] / E[n_c] with the expectations over that population: the UA that the
@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Num
 MIN_SPEAKERS = 5
 _NO_SPREAD = 1e-9  # of a standard error; one utterance in a million makes more than this
 _MAX_ROUNDS = 100
+_FINER = 8  # so that a correction for hundreds of comparisons leaves something to be seen
 
 
 def ua_interval(
@@ -73,6 +74,62 @@ def ua_difference_interval(
     gained = _correct(confusion) - _correct(reference)
     interval = _bootstrap_t(gained, total, level=level, n_resamples=n_resamples, seed=seed, log_odds=False)
     return None if interval is None else (max(interval[0], -1.0), min(interval[1], 1.0))
+
+
+def ua_difference_p(
+    confusion: Num[np.ndarray, "seeds speakers classes classes"],
+    reference: Num[np.ndarray, "seeds2 speakers2 classes2 classes2"],
+    *,
+    n_resamples: int = 4000,
+    seed: int = 0,
+) -> float | None:
+    """Two-sided p-value of a UA that is the reference's, paired by seed and speaker: 1 minus the level of the widest
+    `ua_difference_interval` that excludes 0, so that both always say the same.
+
+    The smallest that so many resamples can say is 2 / (n_resamples + 1); below 0.01 they are `_FINER` times as many. None
+    with fewer than `MIN_SPEAKERS` speakers, or without any spread between them (1 if nothing differs at all).
+
+    Raises:
+      ValueError: as `ua_difference_interval`.
+    """
+    total = _true_counts(confusion)
+    if confusion.shape != reference.shape or not np.array_equal(total, _true_counts(reference)):
+        raise ValueError("a paired difference needs both variants to be scored on the same utterances")
+    gained = _correct(confusion) - _correct(reference)
+    classes, speakers = total.any(axis=0), total.any(axis=1)
+    gained, total = gained[speakers][:, classes], total[speakers][:, classes].astype(np.float64)
+    if len(total) < MIN_SPEAKERS:
+        return None
+    estimates, errors, _ = _ratio_statistics(gained, total, np.ones((1, len(total))))
+    if errors[0] < _NO_SPREAD:
+        return 1.0 if abs(estimates[0]) < _NO_SPREAD else None
+    p = _inverted(gained, total, estimates[0], errors[0], n_resamples, seed)
+    return p if p is None or p >= 0.01 else _inverted(gained, total, estimates[0], errors[0], _FINER * n_resamples, seed)
+
+
+def _inverted(
+    gained: np.ndarray, total: np.ndarray, estimate: float, error: float, n_resamples: int, seed: int
+) -> float | None:
+    """Twice the share of the bootstrap-t distribution beyond estimate / error, on its nearer side."""
+    resamples = _resampled_statistics(gained, total, n_resamples, seed)
+    if resamples is None:
+        return None
+    resampled, resampled_error = resamples
+    t = (resampled - estimate) / resampled_error
+    beyond = min(int((t >= estimate / error).sum()), int((t <= estimate / error).sum()))
+    return min(1.0, 2 * (beyond + 1) / (n_resamples + 1))
+
+
+def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """P-values that hold together: Holm's step-down adjustment (Scandinavian Journal of Statistics 6, 1979, 65 to 70).
+
+    The i-th smallest of m is multiplied by m − i + 1, and none may be below one that was smaller before; at most 1. The
+    chance of any false rejection among the m is at most the level, whatever the tests' dependence.
+    """
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)))
+    return adjusted
 
 
 def _true_counts(confusion: np.ndarray) -> Num[np.ndarray, "speakers classes"]:
@@ -138,7 +195,7 @@ def _resampled_statistics(
     return None
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _resample_weights(n_speakers: int, n_resamples: int, seed: int, draw: int) -> Float[np.ndarray, "resamples speakers"]:
     """How often each speaker is in each resample; kept, since every score of an evaluation asks for the same."""
     rng = np.random.default_rng([seed, draw])

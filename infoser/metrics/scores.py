@@ -6,14 +6,14 @@ pooled: the predictions of all folds together for each seed, the metrics of that
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from infoser.metrics.classification import class_recalls, macro_f1, unweighted_average_recall, weighted_accuracy
-from infoser.metrics.intervals import MIN_SPEAKERS, ua_difference_interval, ua_interval
+from infoser.metrics.intervals import MIN_SPEAKERS, ua_difference_interval, ua_difference_p, ua_interval
 
 REFERENCE = "none"
 
@@ -43,10 +43,15 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Scores:
-    """Score rows, ready for JSON, and what has to be said about them."""
+    """Score rows, ready for JSON, and what has to be said about them.
+
+    Attributes:
+      p_values: of pooled differences to the reference, by (variant, cell, modality, subset).
+    """
 
     rows: list[dict[str, Any]]
     notes: list[str]
+    p_values: dict[tuple[str, str, str, str], float | None] = field(default_factory=dict)
 
 
 # variant, cell, modality
@@ -64,6 +69,7 @@ def score_rows(
     subset_masks: Mapping[str, Mapping[str, Bool[np.ndarray, " n_test"]]],
     protocol: str,
     label_fraction: float,
+    base_cell: str = "",
 ) -> Scores:
     """Scores of every variant, cell, modality and subset: a row for each fold, for their mean, and for their pool.
 
@@ -76,7 +82,7 @@ def score_rows(
     recalls (class name -> recall, None for a class absent from the truth) and confusion (counts by true and predicted
     class, summed over seeds, and over folds in `mean` and `pooled`).
 
-    The reference is 'none' of the same modality and cell, else of the same modality and cell ''. Nothing depends on the
+    The reference is 'none' of the same modality and cell, else of the same modality and the base cell. Nothing depends on the
     order of the predictions.
 
     Args:
@@ -86,7 +92,8 @@ def score_rows(
       classes: the class names in label order.
       subset_masks: for each fold by name, the subsets' masks over its test part in the order of sorted rows; their order
         is that of the score rows.
-      protocol, label_fraction: copied into every row.
+      protocol, label_fraction: copied into every row; the cell may name another label fraction.
+      base_cell: of the base configuration.
 
     Raises:
       ValueError: for a run given twice or missing, for variants whose seeds, folds or utterances differ although they are
@@ -97,6 +104,7 @@ def score_rows(
     subset_names = list(dict.fromkeys(name for fold in rows_of_fold for name in subset_masks[fold]))
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
+    p_values: dict[tuple[str, str, str, str], float | None] = {}
     for subset in subset_names:
         selected = {fold: subset_masks[fold].get(subset, np.zeros(len(test), bool)) for fold, test in rows_of_fold.items()}
         notes += [f"subset {subset!r} is empty in fold {fold!r}" for fold, mask in selected.items() if not mask.any()]
@@ -114,14 +122,17 @@ def score_rows(
             for group, by_fold in runs.items()
         }
         for group, of_group in confusions.items():
-            reference = _reference(group, runs)
+            reference = _reference(group, runs, base_cell)
+            if reference is not None and of_group:
+                pools = [np.sum(list(confusions[one].values()), axis=0) for one in (group, reference)]
+                p_values[*group, subset] = ua_difference_p(*pools)
             for scores in _aggregate_rows(of_group, None if reference is None else confusions[reference], classes):
                 identity = dict(zip(("variant", "cell", "modality"), group, strict=True)) | {"subset": subset}
                 identity |= {"aggregate": scores.pop("aggregate"), "protocol": protocol, "label_fraction": label_fraction}
                 rows.append(identity | scores)
     order = {group: position for position, group in enumerate(runs)}
     rows.sort(key=lambda row: order[row["variant"], row["cell"], row["modality"]])
-    return Scores(rows, notes)
+    return Scores(rows, notes, p_values)
 
 
 def _collect(
@@ -161,11 +172,11 @@ def _collect(
     return ordered, {fold: rows_of_fold[fold] for fold in subset_masks if fold in rows_of_fold}
 
 
-def _reference(group: _Group, runs: Mapping[_Group, Mapping[str, Mapping[int, Any]]]) -> _Group | None:
+def _reference(group: _Group, runs: Mapping[_Group, Mapping[str, Mapping[int, Any]]], base_cell: str) -> _Group | None:
     variant, cell, modality = group
     if variant == REFERENCE:
         return None
-    reference = next((key for key in ((REFERENCE, cell, modality), (REFERENCE, "", modality)) if key in runs), None)
+    reference = next((key for key in ((REFERENCE, cell, modality), (REFERENCE, base_cell, modality)) if key in runs), None)
     if reference is not None:
         own, others = ({fold: list(by_seed) for fold, by_seed in runs[key].items()} for key in (group, reference))
         if own != others:

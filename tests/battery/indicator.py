@@ -46,10 +46,11 @@ SETTINGS = [
 def condition_information(matrix: Matrix, space: Any, pools: Pools) -> float:
     """I((c,t);ĥ), mean over units."""
     pools.load(range(len(matrix.units)))
+    (arm,) = (one for one in matrix.arms if one.variant == "infogan")
     found = []
     for number in range(len(matrix.units)):
-        features, target = (np.concatenate(parts)[:ROWS] for parts in zip(*pools.rows(number, "infogan", "audio"), strict=True))
-        text = space.text_representation(number, pools.lent_text(number, "infogan", "audio"))[:ROWS]
+        features, target = (np.concatenate(parts)[:ROWS] for parts in zip(*pools.rows(number, arm, "audio"), strict=True))
+        text = space.text_representation(number, pools.lent_text(number, arm, "audio"))[:ROWS]
         condition = np.concatenate([np.eye(matrix.n_classes, dtype=np.float32)[target.argmax(axis=1)], text], axis=1)
         settings: dict[str, Any] = {"estimator": ESTIMATORS["infonce"], "parts": 3, "steps": 400, "reading_size": 512}
         found.append(mutual_information(BilinearCritic(), features, condition, **settings)["infonce"].estimate_nats)
@@ -70,7 +71,7 @@ def unweighted_recall(outputs: SpaceOutputs, corpus: Corpus, variant: str) -> fl
 def measured(config: Any, corpus: Any, folds: Any, folder: Path) -> dict[str, float]:
     trainer = experiment.make_trainer(config, folder)
     outputs = run_space(config, corpus, folds, trainer, heads_of=("audio",))
-    rows = {row["variant"]: row for row in quality_rows(outputs, corpus, "")}
+    rows = {row["variant"]: row for row in quality_rows(outputs.heads, corpus, "", outputs.alignment)}
     recall = {variant: unweighted_recall(outputs, corpus, variant) for variant in ("none", "infogan")}
     matrix = Matrix(config, corpus, folds, trainer)
     space = make_space(matrix)

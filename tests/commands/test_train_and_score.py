@@ -220,8 +220,6 @@ def test_training_again_trains_nothing(demo: Any, run_train: Any) -> None:
 @pytest.mark.parametrize(
     "change, difference",
     [
-        (("--seeds", 0, 1), "seeds was [0], now [0, 1]"),
-        (("--variants", "none", "noise"), "variants was ['none', 'noise', 'infogan'], now ['none', 'noise']"),
         (("--classify.dropout", 0.25), "classify.dropout was 0.5, now 0.25"),
         (("--generate.latent-dim", 8), "generate.latent-dim was 32, now 8"),
     ],
@@ -233,6 +231,29 @@ def test_another_experiment_in_the_same_folder_is_refused(
     outcome = run_train(*demo.flags, *change, "--run-dir", demo.folder)
     assert outcome.status == 2 and outcome.out == ""
     assert outcome.err == f"error: {demo.folder} holds another experiment ({difference}); give this one its own --run-dir\n"
+    assert files(demo.folder) == before
+
+
+@pytest.mark.parametrize(
+    "change, more",
+    [
+        (("--variants", "none", "noise"), "variants infogan"),
+        (("--aligned-variants",), "variants none (space=aligned), infogan (space=aligned)"),
+        (("--folds", "session2"), "folds session4"),
+        (("--seeds", 1), "seeds 0"),
+    ],
+)
+def test_less_than_the_folder_holds_is_refused(change: tuple[object, ...], more: str, demo: Any, run_train: Any) -> None:
+    before = files(demo.folder)
+    flags = list(demo.flags)
+    if "--folds" in change:
+        flags = [one for one in flags if one not in ("--folds", *FOLDS)]
+    outcome = run_train(*flags, *change, "--run-dir", demo.folder)
+    assert outcome.status == 2 and outcome.out == ""
+    assert outcome.err == (
+        f"error: {demo.folder} holds more than is asked for ({more}); ask for that too, or give this experiment its own "
+        "--run-dir\n"
+    )
     assert files(demo.folder) == before
 
 

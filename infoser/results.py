@@ -1,0 +1,144 @@
+"""What an experiment's results say: score rows, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import infoser
+from infoser import parallel, protocols
+from infoser.cells import Sweep
+from infoser.config import Config
+from infoser.corpus import Corpus
+from infoser.leakage import Fold
+from infoser.links import speaker_clusters
+from infoser.metrics.intervals import holm
+from infoser.metrics.scores import Predictions, Scores, score_rows
+from infoser.overrides import overrides_of, value_of
+from infoser.saved_config import fingerprint
+from infoser.stages.classify import MODALITIES
+
+
+def scored(
+    config: Config, corpus: Corpus, predictions: Sequence[Predictions], folds: Sequence[Fold], protocol: str, root: str
+) -> Scores:
+    """Scores of all predictions; what reads text is scored apart where some test utterances have none.
+
+    Args:
+      config: the settings.
+      corpus: the corpus.
+      predictions: of all runs.
+      folds: that they are of.
+      protocol: as rows name it.
+      root: the base cell.
+    """
+    groups = {"": (MODALITIES, np.ones(len(corpus), bool))}
+    if corpus.text is not None and not all(corpus.with_text[fold.test].all() for fold in folds):
+        groups = {"": (MODALITIES[:1], groups[""][1]), " with a transcript": (MODALITIES[1:], corpus.with_text)}
+    scores, notes, p_values = [], [], {}
+    for which, (modalities, scored) in groups.items():
+        masks = {fold.name: (scored[fold.test], protocols.subsets(corpus, fold)) for fold in folds}
+        part = score_rows(
+            [each for each in predictions if each.modality in modalities],
+            label=corpus.label,
+            speaker=speaker_clusters(corpus),
+            classes=corpus.classes,
+            subset_masks={
+                name: {subset: mask[kept] for subset, mask in subsets.items()}
+                for name, (kept, subsets) in masks.items()
+                if kept.any()
+            },
+            protocol=protocol,
+            label_fraction=config.label_fraction,
+            base_cell=root,
+        )
+        scores += [row | _label_fraction(row["cell"], config) for row in part.rows]
+        p_values |= part.p_values
+        notes += [f"{note}{which and f' (utterances{which})'}" for note in part.notes]
+    return Scores(scores, notes, p_values)
+
+
+def long_table(rows: Sequence[dict[str, Any]], scores: Scores, found: Sweep, config: Config) -> list[dict[str, Any]]:
+    """The score rows as a long-form table: with the overrides of their cells, and what their differences are worth.
+
+    Every setting that some cell overrides is a column; rows of other cells have the base configuration's value.
+    `ua_minus_none_p` is the p-value of the pooled difference, `ua_minus_none_p_holm` the same after Holm's method over the
+    primary family: the pooled differences on all utterances, of every modality, of the family's arms other than `none`.
+    `family` names it in its members' rows, and `family_size` says how many they are; a difference without a p-value counts.
+
+    Args:
+      rows: the rows in their final order.
+      scores: with their p-values.
+      found: the cells and families.
+      config: names the primary family.
+    """
+    arms = {tuple(arm) for arm in found.sets.get(config.primary, found.arms)}
+    key = [(row["variant"], row["cell"], row["modality"], row["subset"]) for row in rows]
+    pooled = [row["aggregate"] == "pooled" for row in rows]
+    family = [
+        number
+        for number, row in enumerate(rows)
+        if pooled[number]
+        and row["subset"] == "all"
+        and key[number] in scores.p_values
+        and (row["cell"], row["variant"]) in arms
+    ]
+    known = [number for number in family if scores.p_values[key[number]] is not None]
+    p_values = np.array([scores.p_values[key[number]] for number in known], float)
+    lacking = np.ones(len(family) - len(known))
+    adjusted = dict(zip(known, holm(np.concatenate([p_values, lacking])).tolist(), strict=False))
+    settings = sorted({name for row in rows for name in overrides_of(row["cell"])})
+    base = {name: value_of(config, name) for name in settings}
+    return [
+        {"variant": row["variant"], "cell": row["cell"]}
+        | base
+        | overrides_of(row["cell"])
+        | {name: value for name, value in row.items() if name not in ("recalls", "confusion")}
+        | {
+            "ua_minus_none_p": scores.p_values.get(key[number]) if pooled[number] else None,
+            "ua_minus_none_p_holm": adjusted.get(number),
+            "family": config.primary if number in family else "",
+            "family_size": len(family) if number in family else None,
+        }
+        | {"recalls": row["recalls"], "confusion": row["confusion"]}
+        for number, row in enumerate(rows)
+    ]
+
+
+def _label_fraction(cell: str, config: Config) -> dict[str, float]:
+    """The label fraction of a cell, as its rows have it."""
+    return {"label_fraction": overrides_of(cell).get("label-fraction", config.label_fraction)}
+
+
+def protocol_name(protocol: str, config: Config) -> str:
+    """The protocol as rows name it: with what departs from its rule."""
+    return f"{protocol}, partner kept" if protocol == "speaker" and config.keep_partner else protocol
+
+
+def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fold]) -> dict[str, Any]:
+    """What a reader needs to know of where the numbers come from."""
+    return {
+        "infoser": infoser.__version__,
+        "config_fingerprint": fingerprint(config),
+        "corpus": {
+            "name": corpus.name,
+            "utterances": len(corpus),
+            "labelled": int(corpus.labelled.sum()),
+            "classes": list(corpus.classes),
+            "audio_dim": corpus.audio.shape[1],
+            "text_dim": None if corpus.text is None else corpus.text.shape[1],
+            "with_text": int(corpus.with_text.sum()),
+            "frames": {
+                modality: frames is not None
+                for modality, frames in (("audio", corpus.audio_frames), ("text", corpus.text_frames))
+            },
+            "speakers": len(np.unique(corpus.speaker)),
+            "shards_hash": corpus.provenance.get("shards_hash"),
+        },
+        "protocol": protocol,
+        "folds": {fold.name: {"train": len(fold.train), "test": len(fold.test)} for fold in folds},
+        "devices": parallel.device_kind(),
+        "versions": parallel.versions(),
+    }
