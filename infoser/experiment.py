@@ -16,10 +16,12 @@ from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.encoders.identity import describe
 from infoser.errors import InfoserError
+from infoser.group_plan import count_groups
 from infoser.leakage import Fold
 from infoser.links import speaker_clusters
 from infoser.matrix import Unit, check_text, usable_labels
 from infoser.metrics.scores import Predictions, Scores, score_rows
+from infoser.progress import Pieces
 from infoser.quality import quality_rows
 from infoser.runs import run_space
 from infoser.saved_config import fingerprint
@@ -45,7 +47,8 @@ def train(config: Config) -> dict[str, Any]:
     # Both refuse what can't be run before the run folder is claimed.
     plan_folds(config, corpus)
     trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus))
-    with run_folder.locked(config.run_dir):
+    groups = _groups(config, corpus, final=config.final)
+    with run_folder.locked(config.run_dir), Pieces(str(config.run_dir), groups, unit="group"):
         run_folder.claim(config, corpus)
         results = run(config, corpus, trainer)
         run_folder.write_results(config.run_dir, results)
@@ -87,7 +90,14 @@ def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
       InfoserError: if the folder, its corpus or a checkpoint is missing, damaged or not finished.
     """
     config, corpus = restore(folder, data_dir)
-    return run(config, corpus, make_trainer(config, folder, restore_only=True))
+    with Pieces(f"restoring {folder}", _groups(config, corpus), unit="group"):
+        return run(config, corpus, make_trainer(config, folder, restore_only=True))
+
+
+def _groups(config: Config, corpus: Corpus, *, final: bool = False) -> int:
+    """How many groups of runs are trained or restored, as far as is known."""
+    parts = [*cells(config).values(), *([final_config(config, config.final_variant)] if final else [])]
+    return sum(count_groups(part, has_text=corpus.text is not None) for part in parts)
 
 
 def restore(folder: Path, data_dir: Path | None = None) -> tuple[Config, Corpus]:
@@ -133,6 +143,7 @@ def make_trainer(config: Config, folder: Path, *, plan: str = "", restore_only: 
         mode=mode,
         plan=plan,
         restore_only=restore_only,
+        tensorboard=config.tensorboard,
     )
 
 

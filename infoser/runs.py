@@ -15,6 +15,7 @@ from infoser.group import Loaded
 from infoser.leakage import Fold
 from infoser.matrix import Matrix, Unit, as_count, as_numbers
 from infoser.pools import HELD_OUT, Pools
+from infoser.progress import expect_pieces
 from infoser.spaces import Space, make_space
 from infoser.stages.classify import MODALITIES, Classify, ClassifyRun, GeneratedRows
 from infoser.trainer import Trainer
@@ -112,6 +113,7 @@ def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str) -> list[He
     if modality == "audio":  # with probes
         n_heads += sum(pools.probed(variant) for variant in matrix.config.variants)
     parts = _equal_parts(matrix, n_heads * pools.largest * (dim + matrix.n_classes) * 4)
+    expect_pieces(len(parts) - 1)
     heads = []
     for number, part in enumerate(parts):
         name = f"classify/{modality}" + (f"/part{number + 1}of{len(parts)}" if len(parts) > 1 else "")

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors",),
     (
+        "bars",
         "batch_axis",
         "bounds",
         "class_map",
@@ -22,6 +23,8 @@ LAYERS = (
         "corpus",
         "demo",
         "digests",
+        "event_files",
+        "group_plan",
         "hosts",
         "links",
         "locks",
