@@ -146,11 +146,11 @@ def _folders(root: Path, runs: Mapping[str, Sequence[str]]) -> dict[str, Path]:
 def _as_name(part: str) -> str:
     """A file name that reads like `part`: what file systems refuse is replaced, and a digest keeps it apart from others."""
     name = _NOT_IN_A_NAME.sub("_", part)
-    if name.startswith(".") or name.endswith((".", " ")):
+    if not name or name.startswith(".") or name.endswith((".", " ")):
         name = f"_{name.rstrip('. ')}"
     if len(name.encode()) > _LONGEST_NAME:
         name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
-    return name if name == part and name else f"{name}-{_digest(part)}"
+    return name if name == part else f"{name}-{_digest(part)}"
 
 
 def _digest(text: str) -> str:

@@ -25,7 +25,7 @@ from infoser.run_folder import write as write_atomically
 _METRICS = "metrics.jsonl"
 _MEETING_S = 60.0
 #: The folder of TensorBoard's event files, below a run folder.
-TENSORBOARD = "tensorboard"
+EVENTS = "events"
 _REMEDY = "lower this stage's learning rate or the terms' weights, in a run folder of its own"
 
 
@@ -131,7 +131,7 @@ class Trainer:
         if not self._tensorboard or not hosts.primary():
             return None
         runs = {str(name): name.parts for name in group.names}
-        return EventFiles(self._run_dir / TENSORBOARD / group.name, runs, group.stage.name)
+        return EventFiles(self._run_dir / EVENTS / group.name, runs, group.stage.name)
 
     def _catch_up(self, group: Group) -> None:
         """Writes the event files of a finished group that was trained without them."""
