@@ -36,6 +36,8 @@ class Progress:
       numbered: the work is the present piece of the `Pieces` that it is part of, if any: plain lines begin with its number.
     """
 
+    _first_line_s = _QUIET_S
+
     def __init__(self, what: str, total: int, *, unit: str, done: int = 0, numbered: bool = False):
         self._what, self._total, self._unit = what, total, unit
         self._first = self._done = done
@@ -72,7 +74,7 @@ class Progress:
         if self.task is not None:
             _refresh(self)
         elif elapsed > _QUIET_S and self._updated - self._last_line > (
-            _QUIET_S if self._last_line == self._start else _LINE_EVERY_S
+            self._first_line_s if self._last_line == self._start else _LINE_EVERY_S
         ):
             self._say(self.line(elapsed))
 
@@ -126,6 +128,8 @@ class Pieces(Progress):
       total: how many pieces there are, as far as is known; it grows with what turns up.
       unit: names one piece ("group").
     """
+
+    _first_line_s = _LINE_EVERY_S  # the pieces have lines of their own
 
     def __init__(self, what: str, total: int, *, unit: str):
         super().__init__(what, total, unit=unit)

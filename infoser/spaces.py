@@ -172,7 +172,8 @@ def _aligned_space(matrix: Matrix) -> Space:
     ]
     runs = [_align_run(matrix, unit, label) for unit, fit in zip(units, fits, strict=True) for label in fit.labels]
     members = [unit for unit in units for _ in range(parts)]
-    trained = matrix.train("align", _stage(matrix, runs, label_free=False), members, runs, _with_frames(matrix, plain))
+    names = [f"without-part{1 + number % parts}" for number in range(len(members))]
+    trained = matrix.train("align", _stage(matrix, runs, label_free=False), members, runs, _with_frames(matrix, plain), names)
     embedded = [modality for modality in _embedded(matrix, trained) if modality is not None]
     combined = [combine(fit, [modality[i * parts : (i + 1) * parts] for modality in embedded]) for i, fit in enumerate(fits)]
     audio = [modalities[0] for modalities in combined]

@@ -109,14 +109,14 @@ def test_without_arguments_a_script_says_how_it_is_used(start: Any, stub: Any, t
 
 def test_an_ablation_ends_in_one_table(start: Any, tmp_path: Path) -> None:
     flags = (*SMALL, "--data.no-text")
-    process = start("run_an_ablation.sh", "runs", *flags, RATIOS="0.5 1", VARIANTS="none oversample")
+    process = start("run_an_ablation.sh", "runs", *flags, RATIOS="0.5 1", VARIANTS="none focal")
     status, out, err = ended(process)
     assert status == 0, err
     assert out.splitlines()[-1] == "written to runs/scores.csv: 2 experiments"
     with (tmp_path / "runs" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     kinds = {(row["experiment"], row["variant"]) for row in rows}
-    assert kinds == {(f"generate.ratio={ratio}", variant) for ratio in ("0.5", "1") for variant in ("none", "oversample")}
+    assert kinds == {(f"generate.ratio={ratio}", variant) for ratio in ("0.5", "1") for variant in ("none", "focal")}
     for ratio in ("0.5", "1"):
         with (tmp_path / "runs" / f"generate.ratio={ratio}" / "scores.csv").open() as file:
             own = [{"experiment": f"generate.ratio={ratio}"} | row for row in csv.DictReader(file)]
