@@ -58,7 +58,7 @@ class Progress:
         _going_on.remove(self)
         _hide(self)
         elapsed = time.monotonic() - self._start
-        if kind is None and elapsed > _QUIET_S and not silent:
+        if kind is None and elapsed > _QUIET_S and self._did_something() and not silent:
             self._say(self._result(elapsed))
 
     def update(self, done: int) -> None:
@@ -107,6 +107,9 @@ class Progress:
     def _rate(self, elapsed_s: float) -> float:
         return (self._done - self._first) / elapsed_s if elapsed_s > 0 else 0.0
 
+    def _did_something(self) -> bool:
+        return True
+
     def _result(self, elapsed_s: float) -> str:
         return f"{self._place}{self._what}: {self._done - self._first:,} {self._unit} in {elapsed_s:.1f} s"
 
@@ -133,7 +136,7 @@ class Pieces(Progress):
 
     def __init__(self, what: str, total: int, *, unit: str):
         super().__init__(what, total, unit=unit)
-        self._reached = 0.0
+        self._reached, self._worked = 0.0, False
 
     def begin(self) -> None:
         """Says that the next piece begins, and those before are finished."""
@@ -149,7 +152,7 @@ class Pieces(Progress):
 
     def reached(self, share: float) -> None:
         """Says how much of the present piece is finished, from 0 to 1."""
-        self._reached = share
+        self._reached, self._worked = share, True
         if self.task is not None and not silent:
             _refresh(self)
 
@@ -165,6 +168,10 @@ class Pieces(Progress):
     def clock(self) -> str:
         """The time since it began: pieces differ, so what is left can't be told from it."""
         return _hours(time.monotonic() - self._start)
+
+    def _did_something(self) -> bool:
+        """Whether a piece had anything to do; where all were finished before, nothing is said."""
+        return self._worked
 
     def _result(self, elapsed_s: float) -> str:
         return f"{self._what}: {self._done:,} {self._unit}{'' if self._done == 1 else 's'} in {elapsed_s:.1f} s"

@@ -196,6 +196,14 @@ def test_pieces_of_a_whole_in_a_pipe(clock, capsys):
     assert capsys.readouterr().err == "runs/a: 4 groups in 16.0 s\n"
 
 
+def test_pieces_that_were_all_finished_before_say_nothing(clock, capsys):
+    with module.Pieces("runs/a", 2, unit="group"):
+        for _ in range(2):
+            module.begin_piece()
+            clock.sleep(4.0)
+    assert capsys.readouterr().err == ""
+
+
 def test_pieces_are_numbered_only_where_there_are_any(clock, capsys):
     module.begin_piece()
     module.expect_pieces(3)
