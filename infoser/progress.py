@@ -205,6 +205,11 @@ def show_progress(items: Iterable[T], *, total: int, what: str, unit: str) -> It
             progress.update(done)
 
 
+def cursor_back() -> str:
+    """What a process that ends at once has to write first: bars hide the terminal's cursor."""
+    return "" if _bars is None else "\x1b[?25h"
+
+
 def _pieces() -> Pieces | None:
     return next((one for one in reversed(_going_on) if isinstance(one, Pieces)), None)
 

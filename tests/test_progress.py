@@ -170,8 +170,9 @@ def test_a_failure_takes_all_bars_away(clock, terminal):
     terminal()
     with pytest.raises(ValueError), module.Pieces("whole", 2, unit="group"):
         module.begin_piece()
+        assert module.cursor_back() == ""
         with Progress("align", 10, unit="steps", numbered=True):
-            assert len(bars()) == 2
+            assert len(bars()) == 2 and module.cursor_back() == "\x1b[?25h"
             raise ValueError
     assert module._bars is None and module._going_on == []
 
