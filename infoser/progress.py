@@ -219,6 +219,8 @@ def _hours(seconds: float) -> str:
 
 
 def _on_terminal() -> bool:
+    if _bars is not None:  # stderr is theirs now, and in older versions of rich denies that it is a terminal
+        return True
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 

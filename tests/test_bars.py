@@ -37,14 +37,14 @@ class Work:
             90,
             [
                 "runs/[red]iemocap         ━━━━━━━━━━━━━━━━                 group 3 of 12      0:01:10",
-                "  generate/class_text × 9 ━━━━━━━━━━━━━━━━                 400 of 1,000 steps 0:00:06 left",
+                "  generate/class_text x 9 ━━━━━━━━━━━━━━━━                 400 of 1,000 steps 0:00:06 left",
             ],
         ),
         (
             60,
             [
                 "runs/[red]iemocap         group 3 of 12      0:01:10     ",
-                "  generate/class_text × 9 400 of 1,000 steps 0:00:06 left",
+                "  generate/class_text x 9 400 of 1,000 steps 0:00:06 left",
             ],
         ),
         (36, ["runs/[red]iemocap group 3 of 12", "  generate/class… 400 of 1,000 steps"]),
@@ -57,7 +57,7 @@ def test_what_is_too_wide_is_left_out(width: int, lines: list[str], monkeypatch:
     bars = module.Bars()
     whole, part = (
         Work("runs/[red]iemocap", "group 3 of 12", "0:01:10"),
-        Work("generate/class_text × 9", "400 of 1,000 steps", "0:00:06 left"),
+        Work("generate/class_text x 9", "400 of 1,000 steps", "0:00:06 left"),
     )
     for depth, one in enumerate((whole, part)):
         one.task = bars.add(one, depth)
