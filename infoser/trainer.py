@@ -235,7 +235,10 @@ class Metrics:
 def _means(line: dict[str, Any]) -> Means:
     """A line of the metrics; raises what a line of another form makes Python raise."""
     terms = {term: float(value) for term, value in line.items() if term not in ("step", "run")}
-    return Means(int(line["step"]), str(line["run"]), terms)
+    step = int(line["step"])
+    if step < 0:
+        raise ValueError(step)
+    return Means(step, str(line["run"]), terms)
 
 
 def _check_utterances(folder: Path, group: Group, trained_on: Mapping[str, np.ndarray]) -> None:

@@ -177,7 +177,10 @@ def test_tensorboard_catches_up_with_a_finished_group(group, in_chunk, tmp_path)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "events").rglob("*")}
 
 
-@pytest.mark.parametrize("line", ['{"step": 3, "run": "a", "noise": "much"}', '{"step": "3", "run"', "[3]", '{"run": "a"}'])
+@pytest.mark.parametrize(
+    "line",
+    ['{"step": 3, "run": "a", "noise": "much"}', '{"step": "3", "run"', "[3]", '{"run": "a"}', '{"step": -1, "run": "a"}'],
+)
 def test_metrics_that_can_not_be_read_are_refused(group, in_chunk, tmp_path, line):
     in_chunk(3, stop(Killed))
     with pytest.raises(Killed):
