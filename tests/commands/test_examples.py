@@ -47,7 +47,8 @@ def stub(tmp_path: Path) -> Callable[..., Path]:
         (tmp_path / "asked").touch()
         (tmp_path / "bin").mkdir(exist_ok=True)
         program = tmp_path / "bin" / "python"
-        program.write_text('#!/bin/sh\necho "$*" >> asked\nstatus=$(head -n 1 left)\nsed -i 1d left\nexit $status\n')
+        pop = "status=$(head -n 1 left)\ntail -n +2 left > rest\nmv rest left\n"
+        program.write_text(f'#!/bin/sh\necho "$*" >> asked\n{pop}exit $status\n')
         program.chmod(0o755)
         return program.parent
 
