@@ -298,6 +298,8 @@ class Config:
     """Steps that a compiled call takes before the host looks in."""
     checkpoint_every_s: float = number(60.0)
     """Seconds between checkpoints while a stage trains; the end of a stage is always saved."""
+    tensorboard: bool = True
+    """Write the loss terms of every run for TensorBoard too, below RUN/events; --no-tensorboard does without."""
 
 
 def numbers(config: Any) -> dict[str, float]:

@@ -16,6 +16,7 @@ from infoser.leakage import Fold
 from infoser.matrix import Matrix, Places
 from infoser.overrides import overrides_of
 from infoser.parts import ArmName, Part, prefix
+from infoser.pools import needs_teacher
 from infoser.runs import HeadOutputs, References, run_matrix
 from infoser.stages.classify import MODALITIES
 from infoser.trainer import Trainer
@@ -128,6 +129,19 @@ def counted(plans: Iterable[Planned], *, has_text: bool, n_classes: int) -> tupl
         generators += units * sum(number for _, _, number in new_structures(branch.arms, plan.earlier_arms, n_classes))
         heads += units * len(branch.arms) * (len(MODALITIES) if has_text else 1)
     return aligners, generators, heads
+
+
+def count_groups(plans: Iterable[Planned], *, has_text: bool, n_classes: int) -> int:
+    """How many groups of runs there are: aligners, teachers, each structure of generators, the heads of each modality.
+
+    Heads whose added rows do not fit in memory together train in more groups than this says.
+    """
+    count = 0
+    for plan in plans:
+        arms = plan.branch.arms
+        count += plan.aligns + any(map(needs_teacher, arms)) + len(new_structures(arms, (), n_classes))
+        count += len(MODALITIES) if has_text else 1
+    return count
 
 
 def _conditioned(arm: Arm) -> bool:

@@ -18,11 +18,12 @@ from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.encoders.identity import describe
 from infoser.errors import InfoserError
-from infoser.execution import Planned, counted, planned, run_planned
+from infoser.execution import Planned, count_groups, counted, planned, run_planned
 from infoser.leakage import Fold
 from infoser.matrix import Unit, check_text, usable_labels
 from infoser.metrics.scores import Predictions
 from infoser.parts import Part
+from infoser.progress import Pieces
 from infoser.quality import quality_rows
 from infoser.runs import run_space
 from infoser.stages.classify import MODALITIES
@@ -58,11 +59,12 @@ def train(config: Config) -> dict[str, Any] | None:
         if hosts.primary():
             run_folder.record(config, corpus, [*there, *todo], asked)
         trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus, there, todo), mode=mode)
-        results = run(config, corpus, trainer, [*there, *todo])
-        run_folder.write_results(config.run_dir, results)
-        if config.final:
-            train_final(config, corpus, trainer)
-            run_folder.write_final(config.run_dir, config.final_variant)
+        with Pieces(str(config.run_dir), _groups(config, corpus, [*there, *todo], final=config.final), unit="group"):
+            results = run(config, corpus, trainer, [*there, *todo])
+            run_folder.write_results(config.run_dir, results)
+            if config.final:
+                train_final(config, corpus, trainer)
+                run_folder.write_final(config.run_dir, config.final_variant)
     if left := parts.missing([*there, *todo], asked):
         say(f"{budget.what_is_left(left, asked)}; run the same command again to go on")
     return results
@@ -100,7 +102,18 @@ def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
       InfoserError: if the folder, its corpus or a checkpoint is missing, damaged or not finished.
     """
     config, corpus = restore(folder, data_dir)
-    return run(config, corpus, make_trainer(config, folder, restore_only=True), parts_of(folder, config, corpus))
+    own = parts_of(folder, config, corpus)
+    with Pieces(f"restoring {folder}", _groups(config, corpus, own), unit="group"):
+        return run(config, corpus, make_trainer(config, folder, restore_only=True), own)
+
+
+def _groups(config: Config, corpus: Corpus, own: Sequence[Part], *, final: bool = False) -> int:
+    """How many groups of runs are trained or restored, as far as is known."""
+    plans = planned(config, own)
+    if final:
+        last = final_config(config, config.final_variant)
+        plans += planned(last, [asked_for(last, corpus)])
+    return count_groups(plans, has_text=corpus.text is not None, n_classes=len(corpus.classes))
 
 
 def parts_of(folder: Path, config: Config, corpus: Corpus) -> list[Part]:
@@ -164,6 +177,7 @@ def make_trainer(
         mode=mode,
         plan=plan,
         restore_only=restore_only,
+        tensorboard=config.tensorboard,
     )
 
 

@@ -22,8 +22,13 @@ class RunName:
     seed: int
     variant: str = ""
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Fold, seed and variant, if there is one."""
+        return (self.fold, f"seed{self.seed}", *((self.variant,) if self.variant else ()))
+
     def __str__(self) -> str:
-        return "/".join(part for part in (self.fold, f"seed{self.seed}", self.variant) if part)
+        return "/".join(part for part in self.parts if part)
 
 
 @dataclass(frozen=True)

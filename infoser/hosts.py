@@ -288,7 +288,7 @@ def _on_abort(message: str | None, status: int = LOST) -> None:
 
 def _end(message: str, status: int) -> NoReturn:
     """Ends this process at once, whatever its main thread waits for."""
-    os.write(2, f"\nerror: {message}\n".encode())
+    os.write(2, f"{progress.cursor_back()}\nerror: {message}\n".encode())
     os._exit(status)
 
 

@@ -55,7 +55,7 @@ class Pools:
         self._teacher_places = _teacher_places(matrix)
         for arm in matrix.arms:
             self._prepare(arm)
-        for arm in filter(_needs_teacher, matrix.arms):
+        for arm in filter(needs_teacher, matrix.arms):
             self._teacher(arm)
         self._generated: dict[tuple[int, Arm], Any] = {}
         self._taught_rows: dict[tuple[int, Arm], np.ndarray] = {}
@@ -260,7 +260,8 @@ class Pools:
                 progress.update(drawn_rows)
 
 
-def _needs_teacher(arm: Arm) -> bool:
+def needs_teacher(arm: Arm) -> bool:
+    """Whether an arm takes something from a teacher."""
     return arm.variant == "teacher" or (arm.variant in GENERATORS and asks_teacher(arm.config))
 
 
@@ -272,7 +273,7 @@ def _teacher_places(matrix: Matrix) -> dict[tuple[ClassifyConfig, int], tuple[st
     """The folder and name of every teacher's group: the first part that needs a teacher has it."""
     found: dict[tuple[ClassifyConfig, int], tuple[str, str]] = {}
     for folder, arms in (*matrix.places.earlier, (matrix.places.folder, matrix.arms)):
-        new = dict.fromkeys(_teacher_key(arm) for arm in arms if _needs_teacher(arm) and _teacher_key(arm) not in found)
+        new = dict.fromkeys(_teacher_key(arm) for arm in arms if needs_teacher(arm) and _teacher_key(arm) not in found)
         for count, key in enumerate(new, start=1):
             found[key] = (folder, "teacher" + (f"-{count}" if count > 1 else ""))
     return found

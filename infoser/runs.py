@@ -17,6 +17,7 @@ from infoser.group import Loaded
 from infoser.leakage import Fold
 from infoser.matrix import Matrix, Places, Unit, as_count, as_numbers
 from infoser.pools import Pools
+from infoser.progress import expect_pieces
 from infoser.spaces import Space, make_space
 from infoser.stages.classify import MODALITIES, Classify, ClassifyRun, GeneratedRows
 from infoser.trainer import Trainer
@@ -176,9 +177,11 @@ def _structure(classify: ClassifyConfig) -> tuple[int, int, int]:
 def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str, references: References) -> list[HeadOutputs]:
     """The heads of one modality; for audio also the probes of what is added."""
     dim = space.real(0, modality, np.zeros(1, int)).shape[1]
-    heads = []
-    for count, bundle in enumerate(_bundles(matrix, pools, modality, dim), start=1):
+    heads, bundles = [], _bundles(matrix, pools, modality, dim)
+    expect_pieces(len(bundles) - 1)
+    for count, bundle in enumerate(bundles, start=1):
         parts = _equal_parts(matrix, bundle.heads * bundle.size * (dim + matrix.n_classes) * 4)
+        expect_pieces(len(parts) - 1)
         for number, part in enumerate(parts, start=1):
             name = f"classify/{modality}" + (f"-{count}" if count > 1 else "")
             name += f"/part{number}of{len(parts)}" if len(parts) > 1 else ""

@@ -19,11 +19,11 @@ from infoser.validation import validate
 
 #: Settings that do not change results.
 INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "resident_gib", "final", "final_variant", "cache")
-INERT += ("primary", "budget")
+INERT += ("primary", "budget", "tensorboard")
 #: Settings that say how much is trained: a run folder may be asked for more of it later.
 EXTENDABLE = ("variants", "aligned_variants", "joined_variants", "ablate", "grid", "seeds", "folds")
 #: Inert settings that earlier versions did not write, and those of one start, which none writes: each takes its default.
-_LATER = ("cache", "resident_gib", "hosts", "ablate", "grid", "primary", "budget")
+_LATER = ("cache", "resident_gib", "hosts", "ablate", "grid", "primary", "budget", "tensorboard")
 _NESTED = {
     "data": Data,
     "align": AlignConfig,

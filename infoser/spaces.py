@@ -173,8 +173,9 @@ def _aligned_space(matrix: Matrix) -> Space:
     ]
     runs = [_align_run(matrix, unit, label) for unit, fit in zip(units, fits, strict=True) for label in fit.labels]
     members = [unit for unit in units for _ in range(parts)]
+    names = [f"without-part{1 + number % parts}" for number in range(len(members))]
     stage, place = _stage(matrix, runs, label_free=False), matrix.places.aligner
-    trained = matrix.train("align", stage, members, runs, _with_frames(matrix, plain), folder=place)
+    trained = matrix.train("align", stage, members, runs, _with_frames(matrix, plain), names, folder=place)
     embedded = [modality for modality in _embedded(matrix, trained) if modality is not None]
     combined = [combine(fit, [modality[i * parts : (i + 1) * parts] for modality in embedded]) for i, fit in enumerate(fits)]
     audio = [modalities[0] for modalities in combined]

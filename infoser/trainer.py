@@ -17,13 +17,17 @@ import numpy as np
 from infoser import compilation_cache, exchange, hosts, lifting, parallel
 from infoser.checkpoints import Checkpoints
 from infoser.errors import InfoserError, can_be_written
+from infoser.event_files import EventFiles, Means
 from infoser.group import Group, Loaded
-from infoser.progress import Progress
+from infoser.progress import Progress, begin_piece
 from infoser.run_folder import write as write_atomically
 
 #: What each group of runs took, as JSON lines: by these a budget is planned.
 TIMES = "times.jsonl"
+_METRICS = "metrics.jsonl"
 _MEETING_S = 60.0
+#: The folder of TensorBoard's event files, below a run folder.
+EVENTS = "events"
 _REMEDY = "lower this stage's learning rate or the terms' weights, in a run folder of its own"
 
 
@@ -51,6 +55,7 @@ class Trainer:
       mode: how devices are used.
       plan: said once, before the first step that is trained.
       restore_only: train nothing; a group that is not complete is an error (evaluation).
+      tensorboard: write TensorBoard's event files beside the metrics.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class Trainer:
         mode: parallel.RunsMode,
         plan: str = "",
         restore_only: bool = False,
+        tensorboard: bool = False,
     ):
         self._run_dir = run_dir
         self.mode = mode
@@ -71,6 +77,7 @@ class Trainer:
         self._plan = plan
         #: Seconds that training itself has taken.
         self.trained_s = 0.0
+        self._tensorboard = tensorboard
 
     def took(self, what: str, **values: float | int | str) -> None:
         """Adds a line to the times that the run folder keeps, on the primary host; nothing where nothing is trained."""
@@ -88,6 +95,7 @@ class Trainer:
           Stopped: after a signal.
         """
         compilation_cache.forget_if_many()
+        begin_piece()
         parts = 1
         while True:
             try:
@@ -127,7 +135,22 @@ class Trainer:
             )
         if done < stage.steps:
             self._loop(loaded, checkpoints, done)
+        elif not self._restore_only:
+            self._catch_up(group)
         return loaded
+
+    def _events(self, group: Group) -> EventFiles | None:
+        """The event files of a group, on the primary host; none where none are wanted."""
+        if not self._tensorboard or not hosts.primary():
+            return None
+        runs = {str(name): name.parts for name in group.names}
+        return EventFiles(self._run_dir / EVENTS / group.name, runs, group.stage.name)
+
+    def _catch_up(self, group: Group) -> None:
+        """Writes the event files of a finished group that was trained without them."""
+        events, path = self._events(group), self._run_dir / group.name / _METRICS
+        if events is not None and events.older_than(path):
+            Metrics(path, group, group.stage.steps, events)
 
     def _loop(self, loaded: Loaded, checkpoints: Checkpoints, done: int) -> None:
         group, stage = loaded.group, loaded.group.stage
@@ -135,11 +158,11 @@ class Trainer:
             say(self._plan)
             self._plan = ""
         length = loaded.begin(done, self._chunk_steps)
-        metrics = Metrics(self._run_dir / group.name / "metrics.jsonl", group, done)
+        metrics = Metrics(self._run_dir / group.name / _METRICS, group, done, self._events(group))
         saved_at = time.monotonic()
         what, started, of_first = f"{group.name} × {len(group.names)} runs", time.monotonic(), None
         steps = stage.steps - done
-        with signals_held() as received, Progress(what, stage.steps, unit="steps", done=done) as progress:
+        with signals_held() as received, Progress(what, stage.steps, unit="steps", done=done, numbered=True) as progress:
             while done < stage.steps:
                 means, first_bad = loaded.train(length, done)
                 of_first = of_first or (length, time.monotonic() - started)
@@ -188,42 +211,60 @@ class Metrics:
 
     Args:
       path: the file; lines of steps after `done` (which a killed process wrote and then lost) are dropped.
+      events: TensorBoard's event files, which are made to say the same.
     """
 
-    def __init__(self, path: Path, group: Group, done: int):
-        self._path, self._group = path, group
+    def __init__(self, path: Path, group: Group, done: int, events: EventFiles | None = None):
+        self._path, self._group, self._events = path, group, events
         if not hosts.primary():
             return
         with can_be_written(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._keep_until(done)
+            kept = self._keep_until(done)
+        if events is not None:
+            events.rewrite(kept)
 
-    def _keep_until(self, done: int) -> None:
-        path, kept = self._path, []
+    def _keep_until(self, done: int) -> list[Means]:
+        path, kept, means = self._path, [], []
         if path.exists():
             lines = path.read_text("utf-8", "replace").splitlines()
             for number, line in enumerate(lines, start=1):
                 try:
-                    if json.loads(line)["step"] <= done:
+                    said = _means(json.loads(line))
+                    if said.step <= done:
                         kept.append(line + "\n")
-                except (ValueError, KeyError, TypeError, RecursionError) as error:
+                        means.append(said)
+                except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
                     if number == len(lines):
                         continue  # the half-written last line of a killed process
                     raise InfoserError(
                         f"{path}, line {number}, can't be read; delete the file to go on without the loss terms so far"
                     ) from error
         write_atomically(path, "".join(kept))
+        return means
 
     def write(self, step: int, means: Mapping[str, np.ndarray]) -> None:
         """Appends one line for each run, on the primary host."""
         if not hosts.primary():
             return
-        lines = []
-        for number, name in enumerate(self._group.names):
-            terms = {term: float(means[term][number]) for term in self._group.stage.terms}
-            lines.append(json.dumps({"step": step, "run": str(name), **terms}) + "\n")
+        chunk = [
+            Means(step, str(name), {term: float(means[term][number]) for term in self._group.stage.terms})
+            for number, name in enumerate(self._group.names)
+        ]
+        lines = [json.dumps({"step": step, "run": run, **terms}) + "\n" for step, run, terms in chunk]
         with can_be_written(self._path), self._path.open("a") as file:
             file.writelines(lines)
+        if self._events is not None:
+            self._events.append(chunk)
+
+
+def _means(line: dict[str, Any]) -> Means:
+    """A line of the metrics; raises what a line of another form makes Python raise."""
+    terms = {term: float(value) for term, value in line.items() if term not in ("step", "run")}
+    step = int(line["step"])
+    if step < 0:
+        raise ValueError(step)
+    return Means(step, str(line["run"]), terms)
 
 
 def _check_utterances(folder: Path, group: Group, trained_on: Mapping[str, np.ndarray]) -> None:

@@ -15,6 +15,7 @@ LAYERS = (
     (
         "ablations",
         "arms",
+        "bars",
         "batch_axis",
         "bounds",
         "cells",
@@ -26,6 +27,7 @@ LAYERS = (
         "corpus",
         "demo",
         "digests",
+        "event_files",
         "hosts",
         "links",
         "locks",

@@ -1,9 +1,19 @@
-"""Progress: silent under two seconds, plain lines in a pipe, a bar on a terminal."""
+"""Progress: silent under two seconds, plain lines in a pipe, bars on a terminal."""
 
+import fcntl
+import io
 import itertools
+import os
+import pty
+import re
+import select
+import struct
+import sys
+import termios
 import time
 
 import pytest
+import rich.console
 
 from infoser import progress as module
 from infoser.progress import Progress
@@ -73,18 +83,147 @@ def test_failed_work_does_not_claim_to_be_done(clock, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_bar_on_a_terminal(clock, capsys, monkeypatch):
-    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True)
+@pytest.fixture
+def terminal(monkeypatch):
+    """terminal() makes stderr a terminal and returns a function that returns what was written to it."""
+    own, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 90, 0, 0))
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    shown = []
+
+    def read() -> str:
+        while select.select([own], [], [], 0)[0]:
+            shown.append(os.read(own, 65536))
+        return b"".join(shown).decode()
+
+    def begin():
+        monkeypatch.setattr(sys, "stderr", stderr)  # in the test: pytest's own capture begins anew with each phase
+        return read
+
+    with open(other, "w", encoding="utf-8") as stderr:
+        yield begin
+    os.close(own)
+
+
+def bars() -> list[str]:
+    """What the bars say now, without their lines and the columns' padding."""
+    assert module._bars is not None
+    console = rich.console.Console(width=90, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(module._bars.get_renderable())
+    return [re.sub(r"(?<=\S)[ ━╸╺]+", " ", line).rstrip() for line in capture.get().splitlines()]
+
+
+def test_a_bar_on_a_terminal(clock, terminal):
+    written = terminal()
     with Progress("align", 10, unit="steps") as progress:
         clock.sleep(1.0)
         progress.update(2)
-        assert progress._bar is None
+        assert module._bars is None and written() == ""
         clock.sleep(2.0)
         progress.update(6)
-        assert progress._bar is not None and progress._bar.tasks[0].completed == 6
+        assert bars() == ["align 6 of 10 steps 0:00:02 left"]
+        clock.sleep(1.0)
+        assert bars() == ["align 6 of 10 steps 0:00:01 left"]
         progress.update(10)
-    assert progress._bar.finished and not progress._bar.live.is_started
-    assert "10 steps in 3.0 s" in capsys.readouterr().err
+    assert module._bars is None and module._going_on == []
+    assert "align: 10 steps in 4.0 s" in written()
+    assert written().rfind("\x1b[?25h") > written().rfind("\x1b[?25l") >= 0  # the cursor is back
+
+
+def test_pieces_of_a_whole_on_a_terminal(clock, terminal):
+    written = terminal()
+    with module.Pieces("runs/[x]", 3, unit="group"):
+        module.begin_piece()  # restored: nothing to show
+        clock.sleep(1.0)
+        module.begin_piece()
+        with Progress("align × 3 runs", 600, unit="steps", numbered=True) as progress:
+            # At once: the first steps may be compiling for long.
+            assert bars() == ["runs/[x] group 2 of 3 0:00:01", "  align × 3 runs 0 of 600 steps"]
+            clock.sleep(3.0)
+            progress.update(300)
+            assert bars() == ["runs/[x] group 2 of 3 0:00:04", "  align × 3 runs 300 of 600 steps 0:00:03 left"]
+            with Progress("drawing generated rows", 10, unit="rows"):
+                assert [line.split(" ", 4)[:3] for line in bars()[2:]] == [["", "", ""]]
+                assert "drawing generated rows 0 of 10 rows" in bars()[2]
+        assert bars() == ["runs/[x] group 2 of 3 0:00:04"]
+        module.begin_piece()
+        module.begin_piece()  # more than was known
+        assert bars() == ["runs/[x] group 4 of 4 0:00:04"]
+    assert module._bars is None
+    assert "group 2 of 3, align × 3 runs: 300 steps in 3.0 s" in written() and "runs/[x]: 4 groups in 4.0 s" in written()
+
+
+def test_a_terminal_that_can_not_move_its_cursor_gets_lines(clock, terminal, monkeypatch):
+    written = terminal()
+    monkeypatch.setenv("TERM", "dumb")
+    with Progress("align", 10, unit="steps") as progress:
+        clock.sleep(3.0)
+        progress.update(6)
+        assert module._bars is None
+    assert written().splitlines() == ["align: 6 of 10 steps, 2 steps/s, 2 s left", "align: 6 steps in 3.0 s"]
+
+
+def test_a_failure_takes_all_bars_away(clock, terminal):
+    terminal()
+    with pytest.raises(ValueError), module.Pieces("whole", 2, unit="group"):
+        module.begin_piece()
+        assert module.cursor_back() == ""
+        with Progress("align", 10, unit="steps", numbered=True):
+            assert len(bars()) == 2 and module.cursor_back() == "\x1b[?25h"
+            raise ValueError
+    assert module._bars is None and module._going_on == []
+
+
+def test_pieces_of_a_whole_in_a_pipe(clock, capsys):
+    with module.Pieces("runs/a", 3, unit="group"):
+        module.begin_piece()
+        clock.sleep(1.0)
+        module.expect_pieces(1)
+        module.begin_piece()
+        with Progress("align", 100, unit="steps", numbered=True) as progress:
+            clock.sleep(4.0)
+            progress.update(50)
+        module.begin_piece()
+        assert capsys.readouterr().err.splitlines() == [
+            "group 2 of 4, align: 50 of 100 steps, 12 steps/s, 4 s left",
+            "group 2 of 4, align: 50 steps in 4.0 s",
+        ]
+        clock.sleep(11.0)  # restored, which takes its time
+        module.begin_piece()
+        assert capsys.readouterr().err == "runs/a: group 4 of 4\n"
+    assert capsys.readouterr().err == "runs/a: 4 groups in 16.0 s\n"
+
+
+def test_pieces_that_were_all_finished_before_say_nothing(clock, capsys):
+    with module.Pieces("runs/a", 2, unit="group"):
+        for _ in range(2):
+            module.begin_piece()
+            clock.sleep(4.0)
+    assert capsys.readouterr().err == ""
+
+
+def test_pieces_are_numbered_only_where_there_are_any(clock, capsys):
+    module.begin_piece()
+    module.expect_pieces(3)
+    with Progress("align", 10, unit="steps", numbered=True) as progress:
+        clock.sleep(5.0)
+        progress.update(10)
+    assert capsys.readouterr().err.splitlines()[-1] == "align: 10 steps in 5.0 s"
+
+
+def test_one_of_several_hosts_is_silent(clock, terminal, monkeypatch):
+    written = terminal()
+    monkeypatch.setattr(module, "silent", True)
+    with module.Pieces("whole", 2, unit="group"):
+        module.begin_piece()
+        with Progress("align", 10, unit="steps", numbered=True) as progress:
+            clock.sleep(5.0)
+            progress.update(10)
+            assert module._bars is None
+    assert written() == ""
 
 
 def test_items_pass_through_and_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ def demo() -> Config:
 
 def test_a_run_folder_from_before_the_cache_is_read() -> None:
     values = to_json(demo())
-    del values["data"]["cache"]
+    del values["data"]["cache"], values["tensorboard"]
     assert from_json(values) == demo()
     del values["data"]["text"]
     with pytest.raises(InfoserError, match="text missing"):
@@ -29,6 +29,7 @@ def test_how_shards_are_read_does_not_make_another_experiment() -> None:
         return fingerprint(dataclasses.replace(demo(), data=dataclasses.replace(demo().data, **changes)))
 
     assert differing(cache=False) == differing(config="another") == fingerprint(demo())
+    assert fingerprint(dataclasses.replace(demo(), tensorboard=False)) == fingerprint(demo())
     assert differing(text=False) != fingerprint(demo())
     values = to_json(demo())
     values["data"]["cache"] = "yes"

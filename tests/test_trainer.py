@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from reading_events import scalars
 
 from infoser import parallel
 from infoser.checkpoints import Checkpoints
@@ -128,6 +129,66 @@ def test_a_half_written_line_is_dropped(group, in_chunk, tmp_path, undisturbed):
         file.write(json.dumps({"step": 9, "run": "lost"}) + '\n{"step": 9, "ru')
     trainer(tmp_path).train(group())
     assert lines(tmp_path) == undisturbed[1]
+
+
+def board(folder: Path) -> dict[str, list]:
+    """The loss terms of every run by step as TensorBoard reads them, and as metrics.jsonl has them: which must be the same."""
+    shown = scalars(folder / "events" / "space/quadratic")
+    written: dict[str, list] = {str(name): [] for name in NAMES}
+    for line in lines(folder):
+        terms = {f"quadratic/{term}": float(np.float32(line[term])) for term in ("noise", "distance")}
+        written[line["run"]].append((line["step"], terms))
+    assert shown == written
+    return written
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_tensorboard_shows_every_step_once_after_a_death(group, in_chunk, tmp_path, undisturbed, saved):
+    every_s = 0.0 if saved else 1e9
+    in_chunk(3, stop(Killed))
+    with pytest.raises(Killed):
+        trainer(tmp_path, tensorboard=True, checkpoint_every_s=every_s).train(group())
+    assert [step for step, _ in board(tmp_path)["fold 1/seed0/none"]] == [3, 6]
+    trainer(tmp_path, tensorboard=True).train(group())
+    assert [step for step, _ in board(tmp_path)["fold 2/seed3/none"]] == [3, 6, 9, 10]
+    assert lines(tmp_path) == undisturbed[1]
+
+
+def test_tensorboard_shows_the_steps_that_were_trained_without_it(group, in_chunk, tmp_path):
+    in_chunk(3, stop(Killed))
+    with pytest.raises(Killed):
+        trainer(tmp_path).train(group())
+    assert not (tmp_path / "events").exists()
+    trainer(tmp_path, tensorboard=True).train(group())
+    assert len(board(tmp_path)["fold 1/seed0/none"]) == 4
+
+
+def test_tensorboard_catches_up_with_a_finished_group(group, in_chunk, tmp_path):
+    in_chunk(3, stop(Killed))
+    with pytest.raises(Killed):
+        trainer(tmp_path, tensorboard=True).train(group())
+    trainer(tmp_path).train(group())
+    trainer(tmp_path, tensorboard=True, restore_only=True).train(group())  # evaluation writes nothing
+    assert len(scalars(tmp_path / "events" / "space/quadratic")["fold 1/seed0/none"]) == 2
+    trainer(tmp_path, tensorboard=True).train(group())
+    board(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "events").rglob("*")}
+    trainer(tmp_path, tensorboard=True).train(group())
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "events").rglob("*")}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"step": 3, "run": "a", "noise": "much"}', '{"step": "3", "run"', "[3]", '{"run": "a"}', '{"step": -1, "run": "a"}'],
+)
+def test_metrics_that_can_not_be_read_are_refused(group, in_chunk, tmp_path, line):
+    in_chunk(3, stop(Killed))
+    with pytest.raises(Killed):
+        trainer(tmp_path).train(group())
+    path = tmp_path / "space/quadratic/metrics.jsonl"
+    path.write_text(f"{line}\n{path.read_text()}")
+    with pytest.raises(InfoserError, match="line 1, can't be read; delete the file"):
+        trainer(tmp_path, tensorboard=True).train(group())
 
 
 @pytest.mark.parametrize("chunk_steps", [1, 100])

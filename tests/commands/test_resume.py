@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reading_events import scalars
 
 # train.py in which the process sends itself a signal when a group's metrics have got to a step: after the chunk of
 # compiled steps, before its checkpoint. Nothing is left to chance, and a kill finds the checkpoint one chunk behind.
@@ -144,6 +145,12 @@ def test_metrics_are_those_of_undisturbed_training(demo: Any, stopped: Any) -> N
     _, _, folder = stopped
     for path in folder.rglob("metrics.jsonl"):
         assert path.read_bytes() == (demo.folder / path.relative_to(folder)).read_bytes(), path.parent.name
+
+
+def test_events_are_those_of_undisturbed_training(demo: Any, stopped: Any) -> None:
+    _, _, folder = stopped
+    shown, undisturbed = scalars(folder / "events"), scalars(demo.folder / "events")
+    assert shown == {run: steps for run, steps in undisturbed.items() if run.startswith("encoder/")}
 
 
 def test_results_are_those_of_undisturbed_training(demo: Any, stopped: Any) -> None:
