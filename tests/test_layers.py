@@ -32,6 +32,7 @@ LAYERS = (
         "progress",
         "recordings",
         "saved_config",
+        "shared_classes",
         "run_folder",
         "validation",
         "variants",
@@ -39,6 +40,7 @@ LAYERS = (
     (
         "augmenters",
         "checkpoints",
+        "corpora",
         "cross_fitting",
         "encoders",
         "exchange",
@@ -47,6 +49,7 @@ LAYERS = (
         "leakage",
         "lifting",
         "models",
+        "overlap",
         "parallel",
         "protocols",
         "selection",
@@ -65,7 +68,7 @@ LAYERS = (
     ("runs",),
     ("quality",),
     ("experiment",),
-    ("inspection", "prediction", "report"),
+    ("cross_scoring", "inspection", "prediction", "report"),
     ("train", "eval"),
 )
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
