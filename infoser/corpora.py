@@ -207,8 +207,9 @@ def brought_to(corpus: Corpus, like: Corpus, rows: Int[np.ndarray, " rows"]) -> 
     What standardises by those statistics then reads the standardised features.
     """
     moments = {key: FrameMoments.of(frames) for key, frames in _frames(like).items()}
-    inverse = {key: (-mean * scale, 1 / scale) for key, (mean, scale) in _statistics(like, moments, rows).items()}
     changed = _empty_like(corpus)
+    statistics = _statistics(like, moments, rows)
+    inverse = {key: (-mean * scale, 1 / scale) for key, (mean, scale) in statistics.items() if key in changed}
     _transform(corpus, changed, np.arange(len(corpus)), inverse)
     return _replaced(corpus, changed)
 

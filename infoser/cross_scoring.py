@@ -137,7 +137,7 @@ def _read_target(folder: Path) -> Corpus:
         return shards.read_corpus(folder.parent.parent, folder.parent.name, folder.name, cache=True)
     if len(configs) > 1:
         raise InfoserError(
-            f"corpus {folder.name!r} in {folder.parent} was prepared in several ways: {', '.join(configs)}; choose one: "
+            f"corpus {folder.name!r} in {folder.parent} was prepared in several ways: {', '.join(configs)}; name one: "
             f"--corpus {folder / configs[0]}"
         )
     return shards.read_corpus(folder.parent, folder.name, cache=True)

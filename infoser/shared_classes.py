@@ -73,8 +73,8 @@ def share_classes(own: Sequence[str], other: Corpus, items: Sequence[str], flag:
         what = f"only the class {next(iter(members))!r}" if members else "no class"
         raise InfoserError(
             f"{what} is shared: the classes here are {', '.join(own)}, and those of corpus {other.name!r} "
-            f"{', '.join(other.classes)}; say which count as which with {flag} CLASS=CODE,CODE…, such as "
-            f"{own[0]}={other.classes[0]}"
+            f"{', '.join(other.classes)}; say which of these count as which of those with {flag} "
+            f"{own[0]}=CODE,CODE… {own[-1]}=CODE…"
         )
     label = map_labels(codes, members, f"corpus {other.name!r}")
     index = np.array([*(own.index(name) for name in members), UNLABELLED], np.int32)

@@ -43,7 +43,13 @@ def print_cross(results: Mapping[str, Any], out: Console, *, details: bool = Fal
     out.print(_classes(classes, run["corpus"]["name"], target["name"]))
     cells.say(out, f"Features are {NORMALISED[said['normalise']]}; {AMONG[said['among']]}.")
     folds, seeds = said["models"].get("folds", []), len(said["seeds"])
-    if folds:
+    if len(folds) == 1:
+        cells.say(
+            out,
+            f"In %. mean: the models that fold {folds[0]} tested (protocol {run['protocol']}, {cells.count(seeds, 'seed')}), "
+            f"trained on the rest of {run['corpus']['name']}; averaged over seeds.",
+        )
+    elif folds:
         cells.say(
             out,
             f"In %. mean: each fold's models (protocol {run['protocol']}: {cells.count(len(folds), 'fold')} × "
