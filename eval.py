@@ -33,9 +33,10 @@ class Score:
     classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS=CODE,...", help_behavior_hint="")] = ()
     """With --corpus: classes of the run and those of the other corpus that count as each, such as: ang=anger hap=joy,amusement.
     Classes that are not named are not scored. Default: classes of one name."""
-    normalise: Literal["training", "corpus", "speaker"] = "training"
+    normalise: Literal["auto", "training", "corpus", "speaker"] = "auto"
     """With --corpus: what standardises its features. training: the training part of each model; corpus: its own utterances
-    together, speaker: each of its speakers (both transductive: they look at all that is scored, but at no label)."""
+    together, speaker: each of its speakers (both transductive: they look at all that is scored, but at no label); auto:
+    training, or what the run was trained with (--data.normalise)."""
     among: Literal["shared", "all"] = "shared"
     """With --corpus: which classes heads choose from. shared: those that both corpora have, posteriors renormalised; all: all
     of the run's, one that the other corpus lacks being an error."""
@@ -50,7 +51,7 @@ class Score:
             self._score_other(self.corpus)
             return
         given = {"--classes": self.classes, "--fold": self.fold, "--no-text": self.no_text}
-        given |= {"--normalise": self.normalise != "training", "--among": self.among != "shared"}
+        given |= {"--normalise": self.normalise != "auto", "--among": self.among != "shared"}
         if any(given.values()):
             flag = next(flag for flag, value in given.items() if value)
             raise InfoserError(f"{flag} is about another corpus; name it with --corpus DATA_DIR/NAME")

@@ -30,7 +30,7 @@ from infoser.runs import HeadOutputs, run_space
 from infoser.shared_classes import SharedClasses, share_classes
 from infoser.stages.classify import MODALITIES
 
-Normalise = Literal["training", "corpus", "speaker"]
+Normalise = Literal["auto", "training", "corpus", "speaker"]
 Among = Literal["shared", "all"]
 PROTOCOL = "cross-corpus"
 
@@ -43,7 +43,7 @@ class Request:
       folder: the run folder.
       target: the folder of the other corpus, or of one of the ways in which it was prepared: DATA_DIR/NAME[/CONFIG].
       classes: `class=code,code…`, a class of the run and those of the target that count as it; none: classes of one name.
-      normalise: what standardises the target's features.
+      normalise: what standardises the target's features; `auto` for what the run was trained with.
       among: which classes heads may choose.
       fold: the model that was tested on this fold, or `final`; '' for every fold's, and the final one where there is one.
       text: whether heads that read text are asked.
@@ -53,7 +53,7 @@ class Request:
     folder: Path
     target: Path
     classes: tuple[str, ...] = ()
-    normalise: Normalise = "training"
+    normalise: Normalise = "auto"
     among: Among = "shared"
     fold: str = ""
     text: bool = True
@@ -81,6 +81,7 @@ def score_corpus(request: Request) -> dict[str, Any]:
         different encoders or widths, share fewer than two classes, or share utterances that models were trained on.
     """
     config, corpus = experiment.restore(request.folder, request.data_dir)
+    request = dataclasses.replace(request, normalise=_normalise(request, config))
     target = _read_target(request.target)
     if not config.align.frames:
         corpus, target = (dataclasses.replace(one, audio_frames=None, text_frames=None) for one in (corpus, target))
@@ -106,7 +107,8 @@ def score_corpus(request: Request) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for part, (part_config, trained) in models.items():
         by_fold = {fold.name: plain for fold in trained}
-        if request.normalise != "training":
+        # A run whose corpora were standardised by themselves reads the target's so standardised features as they are.
+        if request.normalise != "training" and config.data.normalise == "training":
             by_fold = {fold.name: brought_to(plain, corpus, fold.train) for fold in trained}
         given = _Target(scored, shared.label[kept], shared, by_fold)
         found, said = _rows_of_models(request, part_config, corpus, trained, given, part)
@@ -127,6 +129,19 @@ def score_corpus(request: Request) -> dict[str, Any]:
         "notes": list(dict.fromkeys(notes)),
         "provenance": _provenance(request, config, corpus, folds, models, target, shared, kept),
     }
+
+
+def _normalise(request: Request, config: Config) -> Normalise:
+    """The choice that is asked for, checked against that of the run."""
+    trained = config.data.normalise
+    if request.normalise == "auto":
+        return trained
+    if trained != "training" and request.normalise != trained:
+        raise InfoserError(
+            f"--normalise {request.normalise}: {request.folder} was trained on features standardised by each {trained}, and "
+            f"reads no others; leave --normalise out, or give --normalise {trained}"
+        )
+    return request.normalise
 
 
 def _read_target(folder: Path) -> Corpus:
@@ -324,7 +339,8 @@ def file_name(request: Request, results: Mapping[str, Any]) -> str:
     target = results["provenance"]["target"]
     config = target["config"]
     parts = [target["name"] + ("" if config in (None, shards.PLAIN) else f".{config}")]
-    chosen = {"normalise": (request.normalise, "training"), "among": (request.among, "shared"), "fold": (request.fold, "")}
+    normalise = results["provenance"]["normalise"]
+    chosen = {"normalise": (normalise, "training"), "among": (request.among, "shared"), "fold": (request.fold, "")}
     parts += [f"{name}={value}" for name, (value, default) in chosen.items() if value != default]
     parts += [] if request.text else ["no-text"]
     return re.sub(r"[^\w.+=,-]", "_", ",".join(parts))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import infoser
-from infoser import compilation_cache, demo, parallel, protocols, run_folder, shards
+from infoser import compilation_cache, demo, joining, parallel, protocols, run_folder, shards
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.encoders.identity import describe
@@ -40,8 +40,8 @@ def train(config: Config) -> dict[str, Any]:
     compilation_cache.keep_compiled()
     corpus = load_corpus(config)
     # The name that was found, so that shards of another encoder pair, prepared later, leave no doubt.
-    found = corpus.provenance.get("shards_config", config.data.config)
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, config=found))
+    found = {"config": corpus.provenance.get("shards_config", config.data.config), **joining.found_configs(config, corpus)}
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, **found))
     # Both refuse what can't be run before the run folder is claimed.
     plan_folds(config, corpus)
     trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus))
@@ -118,7 +118,8 @@ def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
         corpus = demo.sample()
     else:
         corpus = shards.read_corpus(config.data_dir, name, config.data.config, cache=config.data.cache)
-    return corpus if config.data.text else corpus.without_text()
+    corpus = corpus if config.data.text else corpus.without_text()
+    return joining.join(corpus, config) if joining.names_others(config) else corpus
 
 
 def make_trainer(config: Config, folder: Path, *, plan: str = "", restore_only: bool = False) -> Trainer:
@@ -151,7 +152,7 @@ def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
       InfoserError: for settings that do not fit the corpus, and from training.
     """
     protocol, folds = plan_folds(config, corpus)
-    notes = [f"fold {fold.name}: {note}" for fold in folds for note in fold.notes]
+    notes = [*corpus.provenance.get(joining.NOTES, ()), *(f"fold {fold.name}: {note}" for fold in folds for note in fold.notes)]
     for space, variants in (("aligned", config.aligned_variants), ("joined", config.joined_variants)):
         if variants and "none" not in variants:
             notes.append(
@@ -283,7 +284,10 @@ def _encoded_by(corpus: Corpus) -> str:
 
 def _protocol_name(protocol: str, config: Config) -> str:
     """The protocol as rows name it: with what departs from its rule."""
-    return f"{protocol}, partner kept" if protocol == "speaker" and config.keep_partner else protocol
+    departures = ["partner kept"] if protocol == "speaker" and config.keep_partner else []
+    if config.data.normalise != "training":
+        departures.append(f"each {config.data.normalise} standardised by itself, its test rows too")
+    return ", ".join([protocol, *departures])
 
 
 def cells(config: Config) -> dict[str, Config]:
@@ -316,6 +320,7 @@ def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fo
             },
             "speakers": len(np.unique(corpus.speaker)),
             "shards_hash": corpus.provenance.get("shards_hash"),
+            **({joining.CORPORA: corpus.provenance[joining.CORPORA]} if joining.CORPORA in corpus.provenance else {}),
         },
         "protocol": protocol,
         "folds": {fold.name: {"train": len(fold.train), "test": len(fold.test)} for fold in folds},

@@ -27,22 +27,34 @@ def check_unseen(corpus: Corpus, fold: Fold, target: Corpus, kept: Bool[np.ndarr
     Raises:
       InfoserError: with their number and an example.
     """
-    which = f"the models of fold {fold.name!r}"
-    seen = np.isin(target.utterance_id, corpus.utterance_id[fold.train]) & kept
-    what = "ids"
-    if not seen.any() and target.audio.shape[1] >= FEWEST_FEATURES:
-        known = set(_digests(corpus, fold.train)) - {b""}
-        rows = np.flatnonzero(kept)
-        seen = np.zeros(len(target), bool)
-        seen[rows] = [one in known for one in _digests(target, rows)]
-        what = "audio features, to the last bit,"
-    if seen.any():
-        example = str(target.utterance_id[np.argmax(seen)])
+    seen, what = _seen(corpus, fold.train, target, np.flatnonzero(kept))
+    if len(seen):
         raise InfoserError(
-            f"{int(seen.sum()):,} of the {int(kept.sum()):,} utterances of {target.name!r} that would be scored, such as "
-            f"{example!r}, have the {what} of utterances of {corpus.name!r} that {which} trained on: scores on them would mean "
-            "nothing; leave them out of the corpus, or give other recordings ids of their own"
+            f"{len(seen):,} of the {int(kept.sum()):,} utterances of {target.name!r} that would be scored, such as "
+            f"{str(target.utterance_id[seen[0]])!r}, have the {what} of utterances of {corpus.name!r} that the models of fold "
+            f"{fold.name!r} trained on: scores on them would mean nothing; leave them out of the corpus, or give other "
+            "recordings ids of their own"
         )
+
+
+def check_apart(first: Corpus, other: Corpus) -> None:
+    """Refuses corpora that have utterances in common; raises as `check_unseen` does."""
+    seen, what = _seen(first, np.arange(len(first)), other, np.arange(len(other)))
+    if len(seen):
+        raise InfoserError(
+            f"{len(seen):,} of the {len(other):,} utterances of {other.name!r}, such as {str(other.utterance_id[seen[0]])!r}, "
+            f"have the {what} of utterances of {first.name!r}: a model would be tested on what it was trained on; leave them out "
+            "of one of the corpora, or give other recordings ids of their own"
+        )
+
+
+def _seen(corpus: Corpus, trained: np.ndarray, target: Corpus, asked: np.ndarray) -> tuple[np.ndarray, str]:
+    """Which of the target's rows are among those trained on, and by what they are known."""
+    by_id = asked[np.isin(target.utterance_id[asked], corpus.utterance_id[trained])]
+    if len(by_id) or target.audio.shape[1] < FEWEST_FEATURES:
+        return by_id, "ids"
+    known = set(_digests(corpus, trained)) - {b""}
+    return asked[[one in known for one in _digests(target, asked)]], "audio features, to the last bit,"
 
 
 def _digests(corpus: Corpus, rows: np.ndarray) -> Iterator[bytes]:

@@ -97,6 +97,11 @@ def predict(request: Request) -> Answer:
     if request.texts and len(request.texts) != len(request.files):
         raise InfoserError(f"{len(request.texts)} texts for {len(request.files)} recordings: give one for each, in their order")
     config, corpus = experiment.restore(request.folder, request.data_dir)
+    if config.data.normalise != "training":
+        raise InfoserError(
+            f"{request.folder} was trained on features standardised by each {config.data.normalise}, which single recordings "
+            "have no statistics for; train with --data.normalise training, or score a prepared corpus with eval.py score --corpus"
+        )
     modality = "both" if request.texts else "audio"
     if request.texts and corpus.text is None:
         raise InfoserError(f"{request.folder} was trained without text; leave --text out")

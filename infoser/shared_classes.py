@@ -61,7 +61,7 @@ def share_classes(own: Sequence[str], other: Corpus, items: Sequence[str], flag:
     """
     codes = np.array(["", *other.classes])[other.label + 1]
     own_codes = dict.fromkeys(codes[other.labelled].tolist())
-    class_map = parse_class_map(_separated(items)) if items else {name: (name,) for name in own if name in own_codes}
+    class_map = parse_class_map(separated(items)) if items else {name: (name,) for name in own if name in own_codes}
     unknown = [name for name in class_map if name not in own]
     if unknown:
         raise InfoserError(
@@ -88,6 +88,6 @@ def share_classes(own: Sequence[str], other: Corpus, items: Sequence[str], flag:
     )
 
 
-def _separated(items: Sequence[str]) -> list[str]:
-    """Items that were given as one quoted word, apart: a space begins a new one where CLASS= follows."""
-    return [part for item in items for part in re.split(r"\s+(?=[^\s=]+=)", item.strip())]
+def separated(items: Sequence[str]) -> list[str]:
+    """Items apart that were given as one quoted word: where there are several `=`, a space before CLASS= begins a new one."""
+    return [part for item in items for part in (re.split(r"\s+(?=[^\s=]+=)", item.strip()) if item.count("=") > 1 else [item])]

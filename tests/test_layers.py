@@ -58,7 +58,7 @@ LAYERS = (
         "shards",
         "strata",
     ),
-    ("shard_writer", "stages", "streaming"),
+    ("joining", "shard_writer", "stages", "streaming"),
     ("group",),
     ("trainer",),
     ("matrix",),

@@ -43,9 +43,13 @@ def test_a_class_that_only_the_names_share_is_not_shared():
     assert share_classes(("joy", "anger", "calm"), empty, [], "--classes").classes == ("anger", "calm")
 
 
-def test_a_quoted_map_is_taken_apart_at_its_classes_only():
-    classes = ("very happy", "anger")
-    shared = share_classes(classes, OTHER, ["very happy=joy,amusement anger=anger"], "--classes")
+@pytest.mark.parametrize("items", [["ang=anger hap=joy,amusement"], ["ang=anger", "hap=joy,amusement"]])
+def test_a_map_in_one_quoted_word_is_taken_apart(items):
+    assert share_classes(OWN, OTHER, items, "--classes").members == {"ang": ("anger",), "hap": ("joy", "amusement")}
+
+
+def test_a_class_name_may_have_spaces_where_its_item_stands_alone():
+    shared = share_classes(("very happy", "anger"), OTHER, ["very happy=joy,amusement", "anger=anger"], "--classes")
     assert shared.members == {"very happy": ("joy", "amusement"), "anger": ("anger",)}
 
 
