@@ -67,6 +67,24 @@ def _check_encoders(modality: str, names: str, first: Mapping[str, Any], other: 
         )
 
 
+def check_frames_alike(corpus: Corpus, target: Corpus) -> None:
+    """Refuses a target without the frames that aligners of the corpus read; raises InfoserError."""
+    for modality in ("audio", "text"):
+        own, others = (getattr(one, f"{modality}_frames") for one in (corpus, target))
+        if own is None or (modality == "text" and target.text is None):
+            continue
+        if others is None:
+            raise InfoserError(
+                f"the aligners of the run read {modality} frames of {corpus.name!r}, and corpus {target.name!r} has none; "
+                "prepare it with --frames"
+            )
+        if own.values.shape[1] != others.values.shape[1]:
+            raise InfoserError(
+                f"corpora {corpus.name!r} and {target.name!r} have {modality} frames of different widths, "
+                f"{own.values.shape[1]} and {others.values.shape[1]}; prepare both with the same {modality} encoder and layer"
+            )
+
+
 def concatenate(parts: Sequence[Corpus], *, name: str, classes: Sequence[str], provenance: Mapping[str, Any]) -> Corpus:
     """The rows of several corpora, one corpus after the other.
 

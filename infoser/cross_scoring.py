@@ -17,7 +17,7 @@ import numpy as np
 
 from infoser import experiment, run_folder, shards
 from infoser.config import Config
-from infoser.corpora import brought_to, check_alike, concatenate, rows_of, standardised
+from infoser.corpora import brought_to, check_alike, check_frames_alike, concatenate, rows_of, standardised
 from infoser.corpus import UNLABELLED, Corpus
 from infoser.errors import InfoserError
 from infoser.leakage import Fold
@@ -91,7 +91,7 @@ def score_corpus(request: Request) -> dict[str, Any]:
     notes += _modality_notes(corpus, target, request)
     if corpus.text is None:
         target = target.without_text()
-    _check_frames(corpus, target)
+    check_frames_alike(corpus, target)
     _, folds = experiment.plan_folds(config, corpus)
     models = _models(request, config, corpus, folds)
     shared = share_classes(corpus.classes, target, request.classes, "--classes")
@@ -171,23 +171,6 @@ def _modality_notes(corpus: Corpus, target: Corpus, request: Request) -> list[st
     return [
         f"{missing:,} of {len(target):,} utterances of {target.name} have no transcript: what reads text is scored on the rest"
     ]
-
-
-def _check_frames(corpus: Corpus, target: Corpus) -> None:
-    for modality in ("audio", "text"):
-        own, others = (getattr(one, f"{modality}_frames") for one in (corpus, target))
-        if own is None or (modality == "text" and target.text is None):
-            continue
-        if others is None:
-            raise InfoserError(
-                f"the aligners of the run read {modality} frames of {corpus.name!r}, and corpus {target.name!r} has none; "
-                "prepare it with --frames"
-            )
-        if own.values.shape[1] != others.values.shape[1]:
-            raise InfoserError(
-                f"corpora {corpus.name!r} and {target.name!r} have {modality} frames of different widths, "
-                f"{own.values.shape[1]} and {others.values.shape[1]}; prepare both with the same {modality} encoder and layer"
-            )
 
 
 def _models(

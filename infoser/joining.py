@@ -53,7 +53,7 @@ def join(first: Corpus, config: Config) -> Corpus:
     classes = [name for name in first.classes if all(name in each.members for each in shared)]
     if len(classes) < 2:
         raise InfoserError(
-            f"all of {', '.join(part.name for part in parts)} share {', '.join(classes) or 'no class'}: two classes are needed; "
+            f"{', '.join(part.name for part in parts)} all share {', '.join(classes) or 'no class'}: two classes are needed; "
             "say which of their classes count as which with --data.classes"
         )
     index = np.array([*(classes.index(name) if name in classes else UNLABELLED for name in first.classes), UNLABELLED])
@@ -111,7 +111,10 @@ def _frames_notes(parts: Sequence[Corpus]) -> list[str]:
 
 
 def _maps(config: Config, others: Sequence[Corpus]) -> list[tuple[Corpus, list[str]]]:
-    """Each further corpus with the part of the class map that is about its classes; of a single one all of it."""
+    """Each further corpus with the part of the class map that is about its classes; of a single one all of it.
+
+    Of several, one that has none of a class' codes may have it by its own name.
+    """
     items = separated(config.data.classes)
     if not items or len(others) == 1:
         return [(other, items) for other in others]
@@ -124,6 +127,7 @@ def _maps(config: Config, others: Sequence[Corpus]) -> list[tuple[Corpus, list[s
             )
     for other in others:
         own = {name: [code for code in codes if code in other.classes] for name, codes in class_map.items()}
+        own = {name: codes or [name] * (name in other.classes) for name, codes in own.items()}
         parts.append((other, [f"{name}={','.join(codes)}" for name, codes in own.items() if codes]))
     return parts
 

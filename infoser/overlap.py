@@ -43,8 +43,8 @@ def check_apart(first: Corpus, other: Corpus) -> None:
     if len(seen):
         raise InfoserError(
             f"{len(seen):,} of the {len(other):,} utterances of {other.name!r}, such as {str(other.utterance_id[seen[0]])!r}, "
-            f"have the {what} of utterances of {first.name!r}: a model would be tested on what it was trained on; leave them out "
-            "of one of the corpora, or give other recordings ids of their own"
+            f"have the {what} of utterances of {first.name!r}: a model would be tested on what it was trained on; leave them "
+            "out of one of the corpora, or give other recordings ids of their own"
         )
 
 

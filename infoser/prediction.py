@@ -100,7 +100,7 @@ def predict(request: Request) -> Answer:
     if config.data.normalise != "training":
         raise InfoserError(
             f"{request.folder} was trained on features standardised by each {config.data.normalise}, which single recordings "
-            "have no statistics for; train with --data.normalise training, or score a prepared corpus with eval.py score --corpus"
+            "have no statistics for; train with --data.normalise training, or prepare them and use eval.py score --corpus"
         )
     modality = "both" if request.texts else "audio"
     if request.texts and corpus.text is None:
