@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> None:
             return
     out = tables.console()
     tables.print_results(results, out)
-    if config.data.name == "demo":
+    if results["provenance"]["corpus"]["name"] == "demo":
         tables.print_demo_truth(results, demo.truth(), out)
     print(
         f"written to {config.run_dir}: results.json, scores.csv, quality.csv; python eval.py score {config.run_dir} checks it"
