@@ -29,6 +29,7 @@ from infoser.protocols import subsets
 from infoser.runs import HeadOutputs, run_space
 from infoser.shared_classes import SharedClasses, share_classes
 from infoser.stages.classify import MODALITIES
+from infoser.variants import GENERATORS
 
 Normalise = Literal["auto", "training", "corpus", "speaker"]
 Among = Literal["shared", "all"]
@@ -83,7 +84,9 @@ def score_corpus(request: Request) -> dict[str, Any]:
     config, corpus = experiment.restore(request.folder, request.data_dir)
     request = dataclasses.replace(request, normalise=_normalise(request, config))
     target = _read_target(request.target)
-    if not config.align.frames:
+    _, folds = experiment.plan_folds(config, corpus)
+    models = _models(request, config, corpus, folds)
+    if not any(_reads_frames(each) for each, _ in models.values()):
         corpus, target = (dataclasses.replace(one, audio_frames=None, text_frames=None) for one in (corpus, target))
     if not request.text:
         target = target.without_text()
@@ -92,8 +95,6 @@ def score_corpus(request: Request) -> dict[str, Any]:
     if corpus.text is None:
         target = target.without_text()
     check_frames_alike(corpus, target)
-    _, folds = experiment.plan_folds(config, corpus)
-    models = _models(request, config, corpus, folds)
     shared = share_classes(corpus.classes, target, request.classes, "--classes")
     kept = shared.label >= 0
     for _, trained in models.values():
@@ -194,6 +195,13 @@ def _models(
         )
     asked = tuple(folds) if not request.fold else (by_name[request.fold],)
     return {"folds": (config, asked)} | ({} if final is None or request.fold else {run_folder.FINAL: final})
+
+
+def _reads_frames(config: Config) -> bool:
+    """Whether aligners take part, and read frames where the corpus has them."""
+    spaces = config.space != "encoder" or config.aligned_variants or config.joined_variants
+    conditioned = any(GENERATORS[one].conditioned_on_text for one in config.variants if one in GENERATORS)
+    return config.align.frames and bool(spaces or conditioned)
 
 
 def _rows_of_models(

@@ -286,7 +286,7 @@ def _protocol_name(protocol: str, config: Config) -> str:
     """The protocol as rows name it: with what departs from its rule."""
     departures = ["partner kept"] if protocol == "speaker" and config.keep_partner else []
     if config.data.normalise != "training":
-        departures.append(f"each {config.data.normalise} standardised by itself, its test rows too")
+        departures.append(f"each {config.data.normalise} standardised by itself (transductive)")
     return ", ".join([protocol, *departures])
 
 

@@ -135,7 +135,7 @@ def _maps(config: Config, others: Sequence[Corpus]) -> list[tuple[Corpus, list[s
 def _class_notes(
     first: Corpus, label: np.ndarray, others: Sequence[Corpus], shared: Sequence[SharedClasses], classes: Sequence[str]
 ) -> list[str]:
-    """Which classes are shared, and how many rows lose their label."""
+    """Which classes are shared, and which rows have no label for want of one."""
     said = []
     for other, each in zip(others, shared, strict=True):
         named = "; ".join(f"{name} is {', '.join(each.members[name])}" for name in classes)
@@ -163,11 +163,16 @@ def _provenance(parts: Sequence[Corpus], config: Config, notes: list[str]) -> di
         }
         for part in parts
     ]
+    roles = {"train": "trained and tested on" if not test else "trained on", "test": "tested on"}
+    sizes = (
+        f"{roles[each['role']]} {each['name']}: {each['utterances']:,} utterances, {each['labelled']:,} labelled"
+        for each in corpora
+    )
     hashes = " ".join(str(each["shards_hash"]) for each in corpora)
     return {
         **parts[0].provenance,
         "shards_hash": hashlib.sha256(hashes.encode()).hexdigest(),
         "shards_path": " and ".join(str(part.provenance.get("shards_path", "hand")) for part in parts),
         CORPORA: corpora,
-        NOTES: notes,
+        NOTES: ["; ".join(sizes), *notes],
     }

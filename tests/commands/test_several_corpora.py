@@ -97,7 +97,7 @@ def test_each_corpus_standardised_by_itself_is_named_and_asked_of_others(
     trained: Any, data_dir: Path, run_eval: Any, tmp_path: Path
 ) -> None:
     _, results = trained("--data.test-corpus", "other/plain", "--data.classes", *MAP, "--data.normalise", "corpus")
-    named = "cross-corpus, each corpus standardised by itself, its test rows too"
+    named = "cross-corpus, each corpus standardised by itself (transductive)"
     assert {row["protocol"] for row in results["rows"]} == {results["provenance"]["protocol"]} == {named}
     scored = run_eval("score", tmp_path / "run", "--corpus", data_dir / "third")
     assert scored.status == 0 and "standardised by the whole target corpus" in scored.out, scored.err
