@@ -43,9 +43,11 @@ def check_alike(first: Corpus, other: Corpus) -> list[str]:
             _check_encoders(modality, names, *(each[modality] for each in settings))
         widths = [one.shape[1] for one in features]
         if widths[0] != widths[1]:
+            instead = "" if modality == "audio" else " (or leave text out: --no-text, in training --data.no-text)"
             raise InfoserError(
                 f"{names} have {modality} features of different widths, {widths[0]} and {widths[1]}: they are not those of one "
-                f"encoder, and the same heads can't read both; prepare both with the same {modality} encoder, layer and pooling"
+                f"encoder, and the same heads can't read both; prepare both with the same {modality} encoder, layer and "
+                f"pooling{instead}"
             )
     if kinds != ["recordings", "recordings"]:
         notes.append(

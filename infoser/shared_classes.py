@@ -42,7 +42,8 @@ class SharedClasses:
             rows = ", ".join(f"{count:,} {name or 'without a label'}" for name, count in self.left_out.items())
             said.append(f"rows of {other} outside the shared classes: {rows}")
         if self.missing:
-            said.append(f"classes of {own} without a counterpart in {other}: {', '.join(self.missing)}")
+            hint = "; what is one class under two names has to be named in a class map" if set(self.left_out) - {""} else ""
+            said.append(f"classes of {own} without a counterpart in {other}: {', '.join(self.missing)}{hint}")
         return said
 
 
