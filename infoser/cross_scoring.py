@@ -97,9 +97,7 @@ def score_corpus(request: Request) -> dict[str, Any]:
     check_frames_alike(corpus, target)
     shared = share_classes(corpus.classes, target, request.classes, "--classes")
     kept = shared.label >= 0
-    for _, trained in models.values():
-        for fold in trained:
-            check_unseen(corpus, fold, target, kept)
+    check_unseen(corpus, [fold for _, trained in models.values() for fold in trained], target, kept)
     notes += shared.notes(corpus.name, target.name) + speakers_of_one_name(corpus, target)
     scored = rows_of(target, kept)
     normal, said = (target, []) if request.normalise == "training" else standardised(target, request.normalise)

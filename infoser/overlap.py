@@ -1,7 +1,7 @@
 """What two corpora have in common that they should not: utterances, and names of speakers."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool
@@ -13,55 +13,62 @@ from infoser.links import is_nameless
 
 #: Features below which two recordings may well have the same ones.
 FEWEST_FEATURES = 8
+_NOBODY = ""
 
 
-def check_unseen(corpus: Corpus, fold: Fold, target: Corpus, kept: Bool[np.ndarray, " rows"]) -> None:
-    """Refuses utterances that a model was trained on: by id, and by features that are the same to the last bit.
+def check_unseen(corpus: Corpus, folds: Sequence[Fold], target: Corpus, kept: Bool[np.ndarray, " rows"]) -> None:
+    """Refuses utterances that a model was trained on: by id, and by audio features that are the same to the last bit.
 
     Args:
-      corpus: what the model was trained on, in the fold's training part.
-      fold: the model's.
+      corpus: what the models were trained on, each in its fold's training part.
+      folds: the models'.
       target: the corpus that is to be scored.
       kept: which of its rows are.
 
     Raises:
       InfoserError: with their number and an example.
     """
-    seen, what = _seen(corpus, fold.train, target, np.flatnonzero(kept))
-    if len(seen):
-        raise InfoserError(
-            f"{len(seen):,} of the {int(kept.sum()):,} utterances of {target.name!r} that would be scored, such as "
-            f"{str(target.utterance_id[seen[0]])!r}, have the {what} of utterances of {corpus.name!r} that the models of fold "
-            f"{fold.name!r} trained on: scores on them would mean nothing; leave them out of the corpus, or give other "
-            "recordings ids of their own"
-        )
+    asked = np.flatnonzero(kept)
+    for what, known, own in _marks(corpus, target, asked):
+        for fold in folds:
+            seen = asked[np.isin(own, known[fold.train]) & (own != _NOBODY)]
+            if len(seen):
+                raise InfoserError(
+                    f"{len(seen):,} of the {len(asked):,} utterances of {target.name!r} that would be scored, such as "
+                    f"{str(target.utterance_id[seen[0]])!r}, have the {what} of utterances of {corpus.name!r} that the models "
+                    f"of fold {fold.name!r} trained on: scores on them would mean nothing; leave them out of the corpus, or "
+                    "give other recordings ids of their own"
+                )
 
 
 def check_apart(first: Corpus, other: Corpus) -> None:
     """Refuses corpora that have utterances in common; raises as `check_unseen` does."""
-    seen, what = _seen(first, np.arange(len(first)), other, np.arange(len(other)))
-    if len(seen):
-        raise InfoserError(
-            f"{len(seen):,} of the {len(other):,} utterances of {other.name!r}, such as {str(other.utterance_id[seen[0]])!r}, "
-            f"have the {what} of utterances of {first.name!r}: a model would be tested on what it was trained on; leave them "
-            "out of one of the corpora, or give other recordings ids of their own"
-        )
+    for what, known, own in _marks(first, other, np.arange(len(other))):
+        seen = np.flatnonzero(np.isin(own, known) & (own != _NOBODY))
+        if len(seen):
+            raise InfoserError(
+                f"{len(seen):,} of the {len(other):,} utterances of {other.name!r}, such as "
+                f"{str(other.utterance_id[seen[0]])!r}, have the {what} of utterances of {first.name!r}: a model would be "
+                "tested on what it was trained on; leave them out of one of the corpora, or give other recordings other ids"
+            )
 
 
-def _seen(corpus: Corpus, trained: np.ndarray, target: Corpus, asked: np.ndarray) -> tuple[np.ndarray, str]:
-    """Which of the target's rows are among those trained on, and by what they are known."""
-    by_id = asked[np.isin(target.utterance_id[asked], corpus.utterance_id[trained])]
-    if len(by_id) or target.audio.shape[1] < FEWEST_FEATURES:
-        return by_id, "ids"
-    known = set(_digests(corpus, trained)) - {b""}
-    return asked[[one in known for one in _digests(target, asked)]], "audio features, to the last bit,"
+def _marks(corpus: Corpus, target: Corpus, asked: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """By what utterances are known again: its name, and the marks of the corpus' rows and of those asked of the target."""
+    yield "ids", corpus.utterance_id, target.utterance_id[asked]
+    if target.audio.shape[1] >= FEWEST_FEATURES:
+        marks = (_digests(corpus, np.arange(len(corpus))), _digests(target, asked))
+        yield "audio features, to the last bit,", *marks
 
 
-def _digests(corpus: Corpus, rows: np.ndarray) -> Iterator[bytes]:
-    """A digest of each row's audio features; b'' for a row of one value throughout, which is nobody's own."""
+def _digests(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
+    """A digest of each row's audio features; _NOBODY for a row of one value throughout, which is nobody's own."""
+    found = []
     for row in rows:
         values = np.ascontiguousarray(corpus.audio[row], np.float32)
-        yield b"" if (values == values[0]).all() else hashlib.blake2b(values.tobytes(), digest_size=16).digest()
+        blank = bool((values == values[0]).all())
+        found.append(_NOBODY if blank else hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest())
+    return np.array(found, "U32")
 
 
 def speakers_of_one_name(corpus: Corpus, target: Corpus) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.leakage import Fold
-from infoser.overlap import check_unseen, speakers_of_one_name
+from infoser.overlap import check_apart, check_unseen, speakers_of_one_name
 
 RNG = np.random.default_rng(0)
 
@@ -24,7 +24,7 @@ FOLD = Fold("s1", np.arange(8), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 def check(target: Corpus, kept: np.ndarray | None = None, source: Corpus = SOURCE) -> None:
-    check_unseen(source, FOLD, target, np.ones(len(target), bool) if kept is None else kept)
+    check_unseen(source, [FOLD], target, np.ones(len(target), bool) if kept is None else kept)
 
 
 def test_ids_that_were_trained_on_are_refused_where_they_would_be_scored():
@@ -48,6 +48,18 @@ def test_features_that_are_nobody_s_own_prove_nothing():
     check(dataclasses.replace(TARGET, audio=blank[::-1] * 0), source=dataclasses.replace(SOURCE, audio=blank))
     narrow = dataclasses.replace(SOURCE, audio=SOURCE.audio[:, :2])
     check(dataclasses.replace(TARGET, audio=narrow.audio), source=narrow)
+
+
+def test_corpora_that_share_a_recording_are_refused_whoever_is_trained_on_it():
+    check_apart(SOURCE, TARGET)
+    audio = TARGET.audio.copy()
+    audio[4] = SOURCE.audio[10]
+    with pytest.raises(
+        InfoserError, match="1 of the 12 utterances of 'y', such as 'y4', have the audio features, to the last bit"
+    ):
+        check_apart(SOURCE, dataclasses.replace(TARGET, audio=audio))
+    with pytest.raises(InfoserError, match="12 of the 12 utterances of 'y', such as 'x0', have the ids"):
+        check_apart(SOURCE, dataclasses.replace(TARGET, utterance_id=SOURCE.utterance_id))
 
 
 def test_speakers_of_one_name_are_said():

@@ -28,8 +28,8 @@ def test_a_map_joins_classes_and_says_what_is_left_out():
     notes = shared.notes("mine", "other")
     assert notes == [
         "rows of other outside the shared classes: 1 without a label, 1 calm",
-        "classes of mine without a counterpart in other: neu, calm; what is one class under two names has to be named in a class "
-        "map",
+        "classes of mine without a counterpart in other: neu, calm; what is one class under two names has to be named in a "
+        "class map",
     ]
 
 
