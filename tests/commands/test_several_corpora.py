@@ -30,6 +30,14 @@ def other(name: str = "other") -> Corpus:
     return sample(name, 2, label=label, classes=("rage", "joy", "indifference", "grief", "amusement"))
 
 
+def encoded(name: str, seed: int, **differing: Any) -> Corpus:
+    """A corpus of recordings, as its shards say."""
+    audio = {"kind": "transformers", "id": "wavlm-base", "weights_sha256": "ab" * 32, "layer": "last", "precision": "float32"}
+    text = {"kind": "hashing", "id": "hashing:32", "layer": "last", "precision": "float32", "pooling": "mean", "frames": False}
+    audio |= {"pooling": "mean", "frames": False} | differing
+    return sample(name, seed, provenance={"settings": {"kind": "recordings", "audio": audio, "text": text}})
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("several")
@@ -40,7 +48,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.syspath_prepend(Path(__file__).parents[2] / "datasets")
         from arrays.arrays_dataset_builder import Builder
 
-        for corpus in (sample("first", 1), other(), third, narrow, same):
+        for corpus in (sample("first", 1), other(), third, narrow, same, encoded("ours", 5), encoded("theirs", 6, layer="9")):
             write_corpus(Builder, corpus, folder)
     return folder
 
@@ -127,6 +135,10 @@ FIRST = ("--data.name", "first")
         ((*FIRST, "--data.test-corpus", "narrow"), "audio features of different widths, 24 and 3"),
         ((*FIRST, "--data.test-corpus", "other"), "no class is shared"),
         ((*FIRST, "--data.test-corpus", "same"), "have the audio features, to the last bit, of utterances of 'first'"),
+        (
+            ("--data.name", "ours", "--data.test-corpus", "theirs"),
+            "different audio encoders: wavlm-base, layer last, mean (sha256 abababab); and wavlm-base, layer 9, mean",
+        ),
         ((*FIRST, "--data.test-corpus", "nothing"), "no corpus 'nothing'"),
         ((*FIRST, "--data.test-corpus", "third", "--protocol", "speaker"), "belong together"),
         ((*FIRST, "--protocol", "cross-corpus"), "belong together"),
