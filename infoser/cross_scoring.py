@@ -178,7 +178,7 @@ def _models(
     """What is asked: of the folds, of the final model, or both; with the folds that a group holds together."""
     by_name = {fold.name: fold for fold in folds}
     final = None
-    if request.fold in ("", run_folder.FINAL) and (request.folder / run_folder.FINAL).is_dir():
+    if request.fold in ("", run_folder.FINAL) and run_folder.has_final(request.folder):
         variant = run_folder.read_final(request.folder)
         final = (experiment.final_config(config, variant), (experiment.final_fold(len(corpus)),))
     if request.fold == run_folder.FINAL:

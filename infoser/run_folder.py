@@ -149,6 +149,11 @@ def write_final(folder: Path, variant: str) -> None:
         write(folder / FINAL / _FINAL_VARIANT, json.dumps({"variant": variant}) + "\n")
 
 
+def has_final(folder: Path) -> bool:
+    """Whether a final model was trained to its end."""
+    return (folder / FINAL / _FINAL_VARIANT).exists()
+
+
 def read_final(folder: Path) -> str:
     """The variant of the final model that was trained last.
 

@@ -19,8 +19,9 @@ from infoser.validation import validate
 
 #: Settings that do not change results.
 INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "resident_gib", "final", "final_variant", "cache")
-#: Inert settings that earlier versions did not write, and those of one start, which none writes: each takes its default.
-_OF_SEVERAL = ("train_with", "test_corpus", "classes", "normalise")  # corpora; they came later too
+#: Settings of several corpora.
+_OF_SEVERAL = ("train_with", "test_corpus", "classes", "normalise")
+#: Settings that earlier versions did not write, and those of one start, which none writes: each takes its default.
 _LATER = ("cache", "resident_gib", "hosts", *_OF_SEVERAL)
 _NESTED = {
     "data": Data,
