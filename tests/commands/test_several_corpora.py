@@ -115,7 +115,7 @@ def test_each_corpus_standardised_by_itself_is_named_and_asked_of_others(
     assert refused.status == 2 and "which single recordings have no statistics for" in refused.err
 
 
-def test_each_of_three_corpora_is_left_out_in_turn(trained: Any) -> None:
+def test_each_of_three_corpora_is_left_out_in_turn(trained: Any, data_dir: Path, run_eval: Any, tmp_path: Path) -> None:
     out, results = trained("--data.train-with", "third", "other", "--data.classes", *MAP, "--final")
     assert "classes shared with third: angry is angry; happy is happy; sad is sad" in out
     assert results["provenance"]["protocol"] == "corpus"
@@ -124,6 +124,16 @@ def test_each_of_three_corpora_is_left_out_in_turn(trained: Any) -> None:
     assert results["provenance"]["corpus"]["with_text"] == 2 * SIZE
     assert {row["aggregate"] for row in pick(results, modality="audio")} == {"first", "third", "other", "mean", "pooled"}
     assert {row["aggregate"] for row in pick(results, modality="both")} == {"first", "other", "mean", "pooled"}
+    # A fourth is scored by the folds' models, and by the final one.
+    scored = run_eval("score", tmp_path / "run", "--corpus", data_dir / "ours")
+    assert scored.status == 0, scored.err
+    assert "final: the model that was refitted on all of first+third+other" in scored.out
+    rows = json.loads((tmp_path / "run" / "cross" / "ours.json").read_text())["rows"]
+    models = {(row["model"], row["aggregate"]) for row in rows if row["modality"] == "audio"}
+    assert models == {
+        *(("folds", aggregate) for aggregate in ("first", "third", "other", "mean", "ensemble")),
+        *(("final", aggregate) for aggregate in ("final", "mean")),
+    }
 
 
 FIRST = ("--data.name", "first")
