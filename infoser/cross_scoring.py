@@ -100,8 +100,10 @@ def score_corpus(request: Request) -> dict[str, Any]:
     check_unseen(corpus, [fold for _, trained in models.values() for fold in trained], target, kept)
     notes += shared.notes(corpus.name, target.name) + speakers_of_one_name(corpus, target)
     scored = rows_of(target, kept)
-    normal, said = (target, []) if request.normalise == "training" else standardised(target, request.normalise)
-    notes += said
+    normal = target
+    if request.normalise in ("corpus", "speaker"):
+        normal, said = standardised(target, request.normalise)
+        notes += said
     plain = rows_of(normal, kept)
     rows: list[dict[str, Any]] = []
     for part, (part_config, trained) in models.items():

@@ -212,24 +212,26 @@ def _extended(
     """The corpus with the new recordings as its last rows, without labels; rows without text have no text features."""
     # Nobody's: what shares a name with training rows would be taken for theirs.
     named = np.array([f"recording {number} to predict" for number in range(len(audio_frames))])
-    spoken = corpus.text is not None and text is not None and text_frames is not None
+    spoken = None if corpus.text is None or text is None else text_frames
     recordings = Corpus(
         name="recordings",
         utterance_id=named,
         audio=np.stack([pool(frames, audio.pooling) for frames in audio_frames]),
-        text=np.stack([pool(frames, text.pooling) for frames in text_frames]) if spoken else None,
+        text=None if spoken is None or text is None else np.stack([pool(frames, text.pooling) for frames in spoken]),
         label=np.full(len(named), UNLABELLED, corpus.label.dtype),
         classes=corpus.classes,
         speaker=named,
         session=None if corpus.session is None else named,
         dialogue=None if corpus.dialogue is None else named,
-        audio_frames=None if corpus.audio_frames is None else _laid_end_to_end(audio_frames, corpus.audio_frames),
-        text_frames=_laid_end_to_end(text_frames, corpus.text_frames) if spoken and corpus.text_frames is not None else None,
+        audio_frames=_laid_end_to_end(audio_frames, corpus.audio_frames),
+        text_frames=_laid_end_to_end(spoken, corpus.text_frames),
     )
     return concatenate([corpus, recordings], name=corpus.name, classes=corpus.classes, provenance=corpus.provenance)
 
 
-def _laid_end_to_end(sequences: Sequence[np.ndarray], like: Frames) -> Frames:
+def _laid_end_to_end(sequences: Sequence[np.ndarray] | None, like: Frames | None) -> Frames | None:
+    if sequences is None or like is None:
+        return None
     values = [one.reshape(-1, like.values.shape[1]).astype(like.values.dtype) for one in sequences]
     count = np.array([len(one) for one in values], np.int32)
     return Frames(np.concatenate(values), np.cumsum(count, dtype=np.int64) - count, count)
