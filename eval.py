@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -27,8 +27,34 @@ class Score:
     """Where the corpus is, if it was moved since training."""
     details: Switch = False
     """Also print every fold and the confusion matrices."""
+    corpus: Path | None = None
+    """Score the heads on another prepared corpus instead, a folder DATA_DIR/NAME or DATA_DIR/NAME/CONFIG; the results go to
+    RUN/cross."""
+    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS=CODE,...", help_behavior_hint="")] = ()
+    """With --corpus: classes of the run and those of the other corpus that count as each, such as: ang=anger hap=joy,amusement.
+    Classes that are not named are not scored. Default: classes of one name."""
+    normalise: Literal["auto", "training", "corpus", "speaker"] = "auto"
+    """With --corpus: what standardises its features. training: the training part of each model; corpus: its own utterances
+    together, speaker: each of its speakers (both transductive: they look at all that is scored, but at no label); auto:
+    training, or what the run was trained with (--data.normalise)."""
+    among: Literal["shared", "all"] = "shared"
+    """With --corpus: which classes heads choose from. shared: those that both corpora have, posteriors renormalised; all: all
+    of the run's, one that the other corpus lacks being an error."""
+    fold: Annotated[str, tyro.conf.arg(metavar="FOLD", help_behavior_hint="")] = ""
+    """With --corpus: the models that were tested on this fold, or final for the final model. Default: every fold's, and the
+    final one beside them where there is one."""
+    no_text: Switch = False
+    """With --corpus: score heads on audio alone, whatever text there is."""
 
     def __call__(self) -> None:
+        if self.corpus is not None:
+            self._score_other(self.corpus)
+            return
+        given = {"--classes": self.classes, "--fold": self.fold, "--no-text": self.no_text}
+        given |= {"--normalise": self.normalise != "auto", "--among": self.among != "shared"}
+        if any(given.values()):
+            flag = next(flag for flag, value in given.items() if value)
+            raise InfoserError(f"{flag} is about another corpus; name it with --corpus DATA_DIR/NAME")
         from infoser import demo, experiment
         from infoser.report import tables
 
@@ -38,6 +64,25 @@ class Score:
         if results["provenance"]["corpus"]["name"] == "demo":
             tables.print_demo_truth(results, demo.truth(), out)
         print(run_folder.compare(self.run_dir, results))
+
+    def _score_other(self, target: Path) -> None:
+        from infoser import cross_scoring
+        from infoser.report import cross_tables, tables
+
+        request = cross_scoring.Request(
+            folder=self.run_dir,
+            target=target,
+            classes=self.classes,
+            normalise=self.normalise,
+            among=self.among,
+            fold=self.fold,
+            text=not self.no_text,
+            data_dir=self.data_dir,
+        )
+        results = cross_scoring.score_corpus(request)
+        cross_tables.print_cross(results, tables.console(), details=self.details)
+        path = cross_scoring.write(request, results)
+        print(f"written to {path}.json and .csv")
 
 
 @dataclass(frozen=True)

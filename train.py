@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> None:
     summary.write_tables(config.run_dir, results)
     out = tables.console()
     tables.print_results(results, out)
-    if config.data.name == "demo":
+    if results["provenance"]["corpus"]["name"] == "demo":
         tables.print_demo_truth(results, demo.truth(), out)
     print(
         f"written to {config.run_dir}: results.json, scores.csv (.parquet), quality.csv, table.md (.tex); python eval.py score "

@@ -38,6 +38,16 @@ class Data:
     """Use the corpus' text features; --data.no-text treats it as audio only."""
     cache: bool = True
     """Keep the decoded corpus beside its shards for later starts; --data.no-cache decodes them, all digests checked."""
+    train_with: tuple[str, ...] = ()
+    """Further prepared corpora that are one with it from here on, NAME or NAME/CONFIG; --protocol corpus leaves one out."""
+    test_corpus: str = ""
+    """A further prepared corpus, NAME or NAME/CONFIG, to be tested on and never trained on (--protocol cross-corpus)."""
+    classes: tuple[str, ...] = ()
+    """Classes of the first corpus and those of further ones that count as each, such as: ang=anger hap=joy,amusement. Classes
+    that are not named are not shared, and their rows are unlabelled. Default: classes of one name."""
+    normalise: Literal["training", "corpus", "speaker"] = "training"
+    """What standardises features of several corpora. training: the fold's training part; corpus: each corpus by itself,
+    speaker: each speaker (both look at features of the test part, but at no label: transductive; named in the table)."""
 
 
 @dataclass(frozen=True)
@@ -261,9 +271,10 @@ class Config:
     """One run for each seed, fold and variant."""
     folds: tuple[str, ...] = ()
     """Names of the folds to run; all of them if none is named."""
-    protocol: Literal["auto", "session", "speaker", "kfold", "official"] = "auto"
+    protocol: Literal["auto", "session", "speaker", "kfold", "official", "corpus", "cross-corpus"] = "auto"
     """What makes the folds: session (leave one session out), speaker (leave one speaker out), kfold (5 groups of whole
-    speakers), official (the corpus' own split), or auto: official, else session, else speaker, else kfold."""
+    speakers), official (the corpus' own split), corpus (leave one of several corpora out), cross-corpus (train on all but
+    --data.test-corpus, test on that), or auto: of several corpora the latter two, else official, session, speaker, kfold."""
     keep_partner: bool = False
     """speaker: train on the test speaker's conversation partners too (named in the table)."""
     label_fraction: float = number(1.0, low_open=True, high_open=False, high=1.0)

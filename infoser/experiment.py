@@ -11,7 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from infoser import budget, compilation_cache, demo, exchange, hosts, parallel, parts, protocols, results, run_folder, shards
+from infoser import (
+    budget,
+    compilation_cache,
+    demo,
+    exchange,
+    hosts,
+    joining,
+    parallel,
+    parts,
+    protocols,
+    results,
+    run_folder,
+    shards,
+)
 from infoser.arms import branch_name
 from infoser.cells import check_primary, sweep
 from infoser.config import Config
@@ -43,8 +56,8 @@ def train(config: Config) -> dict[str, Any] | None:
     compilation_cache.keep_compiled()
     corpus = load_corpus(config)
     # The name that was found, so that shards of another encoder pair, prepared later, leave no doubt.
-    found = corpus.provenance.get("shards_config", config.data.config)
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, config=found))
+    found = {"config": corpus.provenance.get("shards_config", config.data.config), **joining.found_configs(config, corpus)}
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, **found))
     # Refuses what can't be run before the run folder is claimed.
     asked = asked_for(config, corpus)
     mode = check_mode(config)
@@ -149,7 +162,8 @@ def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
         corpus = demo.sample()
     else:
         corpus = shards.read_corpus(config.data_dir, name, config.data.config, cache=config.data.cache)
-    return corpus if config.data.text else corpus.without_text()
+    corpus = corpus if config.data.text else corpus.without_text()
+    return joining.join(corpus, config) if joining.names_others(config) else corpus
 
 
 def check_mode(config: Config) -> parallel.RunsMode:
@@ -201,7 +215,8 @@ def run(config: Config, corpus: Corpus, trainer: Trainer, own: Sequence[Part]) -
     folds = tuple(fold for fold in folds if fold.name in {name for part in own for name in part.folds})
     scored = tuple(fold for fold in folds if fold.name in whole.folds)
     found = sweep(config, has_text=corpus.text is not None)
-    notes = [*found.notes, *(f"fold {fold.name}: {note}" for fold in scored for note in fold.notes)]
+    notes = [*corpus.provenance.get(joining.NOTES, ()), *found.notes]
+    notes += [f"fold {fold.name}: {note}" for fold in scored for note in fold.notes]
     check_primary(found, config.primary)
     if others:
         notes.append(f"not in the tables, for want of some seeds or folds: {', '.join(map(parts.said, others))}")

@@ -138,9 +138,9 @@ def _wanted(request: Request, config: Config, folds: Sequence[str]) -> set[tuple
 
 
 def _further(corpus: Corpus) -> Corpus | None:
-    """Further utterances of the speakers of a demo corpus; None for others."""
+    """Further utterances of the speakers of a demo corpus; None for others, and where it is one of several."""
     made = corpus.provenance.get("settings", {})
-    if made.get("kind") != "demo":
+    if made.get("kind") != "demo" or "corpora" in corpus.provenance:
         return None
     return demo.further_utterances(made["seed"], made["size"], count=_FURTHER * made["size"])
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from infoser import experiment, run_folder
 from infoser.config import Config
+from infoser.corpora import concatenate
 from infoser.corpus import UNLABELLED, Corpus, Frames
 from infoser.encoders.audio import load_audio_encoder
 from infoser.encoders.extraction import Modality
@@ -98,6 +99,11 @@ def predict(request: Request) -> Answer:
     if request.texts and len(request.texts) != len(request.files):
         raise InfoserError(f"{len(request.texts)} texts for {len(request.files)} recordings: give one for each, in their order")
     config, corpus = experiment.restore(request.folder, request.data_dir)
+    if config.data.normalise != "training":
+        raise InfoserError(
+            f"{request.folder} was trained on features standardised by each {config.data.normalise}, which single recordings "
+            "have no statistics for; train with --data.normalise training, or prepare them and use eval.py score --corpus"
+        )
     modality = "both" if request.texts else "audio"
     if request.texts and corpus.text is None:
         raise InfoserError(f"{request.folder} was trained without text; leave --text out")
@@ -232,50 +238,31 @@ def _extended(
     text_frames: list[np.ndarray] | None,
 ) -> Corpus:
     """The corpus with the new recordings as its last rows, without labels; rows without text have no text features."""
-    new = len(audio_frames)
-
-    def more(values: np.ndarray | None, added: Any) -> np.ndarray | None:
-        return None if values is None else np.concatenate([values, np.asarray(added)])
-
-    pooled_text = None
-    if corpus.text is not None:
-        pooled_text = np.zeros((new, corpus.text.shape[1]), np.float32)
-        if text is not None and text_frames is not None:
-            pooled_text = np.stack([pool(frames, text.pooling) for frames in text_frames])
-    has_text = corpus.has_text
-    if corpus.text is not None and (text is None or has_text is not None):
-        before = np.ones(len(corpus), bool) if has_text is None else has_text
-        has_text = np.append(before, np.full(new, text is not None))
-    named = [f"recording {number} to predict" for number in range(new)]
-    return dataclasses.replace(
-        corpus,
-        utterance_id=np.append(corpus.utterance_id, named),
-        audio=np.concatenate([corpus.audio, np.stack([pool(frames, audio.pooling) for frames in audio_frames])]),
-        text=more(corpus.text, pooled_text),
-        label=np.append(corpus.label, np.full(new, UNLABELLED, corpus.label.dtype)),
-        # Nobody's: what shares a name with training rows would be taken for theirs.
-        speaker=np.append(corpus.speaker, named),
-        session=more(corpus.session, named),
-        dialogue=more(corpus.dialogue, named),
-        split=more(corpus.split, [""] * new),
-        columns={},
-        has_text=has_text,
-        audio_frames=_longer(corpus.audio_frames, audio_frames),
-        text_frames=_longer(corpus.text_frames, text_frames or [np.zeros((0, 0))] * new),
+    # Nobody's: what shares a name with training rows would be taken for theirs.
+    named = np.array([f"recording {number} to predict" for number in range(len(audio_frames))])
+    spoken = None if corpus.text is None or text is None else text_frames
+    recordings = Corpus(
+        name="recordings",
+        utterance_id=named,
+        audio=np.stack([pool(frames, audio.pooling) for frames in audio_frames]),
+        text=None if spoken is None or text is None else np.stack([pool(frames, text.pooling) for frames in spoken]),
+        label=np.full(len(named), UNLABELLED, corpus.label.dtype),
+        classes=corpus.classes,
+        speaker=named,
+        session=None if corpus.session is None else named,
+        dialogue=None if corpus.dialogue is None else named,
+        audio_frames=_laid_end_to_end(audio_frames, corpus.audio_frames),
+        text_frames=_laid_end_to_end(spoken, corpus.text_frames),
     )
+    return concatenate([corpus, recordings], name=corpus.name, classes=corpus.classes, provenance=corpus.provenance)
 
 
-def _longer(frames: Frames | None, added: Sequence[np.ndarray]) -> Frames | None:
-    if frames is None:
+def _laid_end_to_end(sequences: Sequence[np.ndarray] | None, like: Frames | None) -> Frames | None:
+    if sequences is None or like is None:
         return None
-    values = [one.reshape(-1, frames.values.shape[1]).astype(frames.values.dtype) for one in added]
-    count = np.array([len(one) for one in values], frames.count.dtype)
-    start = len(frames.values) + np.cumsum(count) - count
-    return Frames(
-        np.concatenate([frames.values, *values]),
-        np.append(frames.start, start.astype(frames.start.dtype)),
-        np.append(frames.count, count),
-    )
+    values = [one.reshape(-1, like.values.shape[1]).astype(like.values.dtype) for one in sequences]
+    count = np.array([len(one) for one in values], np.int32)
+    return Frames(np.concatenate(values), np.cumsum(count, dtype=np.int64) - count, count)
 
 
 def as_json(answer: Answer) -> list[dict[str, Any]]:

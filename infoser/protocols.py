@@ -12,7 +12,7 @@ from infoser.errors import InfoserError
 from infoser.leakage import Fold, check_folds, kept_apart
 from infoser.links import LINKS, components, is_nested, link_codes, natural_order, sharing
 
-PROTOCOLS = ("official", "session", "speaker", "kfold")
+PROTOCOLS = ("official", "session", "speaker", "kfold", "corpus", "cross-corpus")
 MAX_SPEAKER_FOLDS = 12  # up to here 'auto' leaves one speaker out (MSP-IMPROV has twelve), beyond it makes groups
 
 _TRAIN_SPLITS = {"train", "training"}
@@ -24,8 +24,9 @@ _DEV_REFUSED = "selection on a dev part is refused: "
 def resolve_protocol(corpus: Corpus, protocol: str) -> str:
     """The protocol's name, 'auto' being decided by what the corpus has.
 
-    'auto' is the official split where there is one; else sessions, where two have labels and no speaker or dialogue is
-    in two of them; else one speaker at a time for 2 to 12 speakers; else grouped k-fold.
+    'auto' is, of several corpora, cross-corpus where one is for testing, else corpus. Of one it is the official split where
+    there is one; else sessions, where two have labels and no speaker or dialogue is in two of them; else one speaker at a
+    time for 2 to 12 speakers; else grouped k-fold.
 
     Raises:
       InfoserError: for an unknown protocol.
@@ -34,6 +35,8 @@ def resolve_protocol(corpus: Corpus, protocol: str) -> str:
         return protocol
     if protocol != "auto":
         raise InfoserError(f"unknown protocol {protocol!r}; choose from auto, {', '.join(PROTOCOLS)}")
+    if corpora := corpus.provenance.get("corpora"):
+        return "cross-corpus" if any(each["role"] == "test" for each in corpora) else "corpus"
     if corpus.split is not None and {"train", "test"} <= {_split_kind(str(value)) for value in np.unique(corpus.split)}:
         return "official"
     codes = link_codes(corpus)
@@ -54,12 +57,15 @@ def make_folds(
     kfold: `n_folds` parts made of whole speakers, dialogues and sessions, balanced in size and class; sessions are
       divided only where they would tie all labelled rows together. Fewer parts are made, and noted, where there is too
       little to divide.
+    corpus: leaves one of several corpora out. cross-corpus: one fold, tested on the corpus that is for testing and trained on
+      the others.
     official: one fold for each split whose name begins with Test, trained on Train alone; Development or Validation is
       never trained on. Names are compared without regard to case.
 
     The unlabelled rows of a held-out part are in no part of that fold. `with_dev` takes a labelled dev part, without
     any speaker of the test part, out of training: the next session (cyclically), the next of the k parts, the test
-    speaker's partner (else the next session, else the next speaker), or the official one.
+    speaker's partner (else the next session, else the next speaker), the official one, or, where corpora are left out, a
+    fifth of the training speakers.
 
     Raises:
       InfoserError: for an unknown protocol, fewer than two groups to divide, a dev part that cannot be had, a training
@@ -69,6 +75,8 @@ def make_folds(
     codes = link_codes(corpus)
     if protocol == "official":
         folds = tuple(_official_folds(corpus, with_dev))
+    elif protocol in ("corpus", "cross-corpus"):
+        folds = tuple(_corpus_folds(corpus, codes, protocol, with_dev))
     elif protocol == "kfold":
         folds = tuple(_grouped_folds(corpus, codes, n_folds, with_dev))
     else:
@@ -219,6 +227,26 @@ def _grouped_folds(corpus: Corpus, codes: Mapping[str, np.ndarray], n_folds: int
     for index in range(n_parts):
         dev = (part == (index + 1) % n_parts) & with_dev
         yield _fold(corpus, f"fold{index + 1}", (part != index) & ~dev, part == index, dev, notes)
+
+
+def _corpus_folds(corpus: Corpus, codes: Mapping[str, np.ndarray], protocol: str, with_dev: bool) -> Iterator[Fold]:
+    corpora = corpus.provenance.get("corpora", ())
+    tested = [each["name"] for each in corpora if protocol == "corpus" or each["role"] == "test"]
+    if len(corpora) < 2 or not tested:
+        raise InfoserError(f"protocol {protocol!r} needs several corpora; corpus {corpus.name!r} is one")
+    for name in tested:
+        test = np.asarray(corpus.columns["corpus"]) == name
+        dev, notes = np.zeros(len(corpus), bool), ()
+        if with_dev:
+            group = components(len(corpus), codes, LINKS)
+            groups, member = np.unique(group[corpus.labelled & ~test], return_inverse=True)
+            if len(groups) < 2:
+                raise InfoserError(f"{_DEV_REFUSED}fold {name!r} has no speakers that training could spare")
+            counts = np.zeros((len(groups), len(corpus.classes)))
+            np.add.at(counts, (member, corpus.label[corpus.labelled & ~test]), 1)
+            dev = np.isin(group, groups[_balanced_parts(counts, min(5, len(groups))) == 0])
+            notes = (f"dev part: {_count(corpus, dev, 'of training speakers')}",)
+        yield _fold(corpus, name, ~(test | dev), test, dev, notes)
 
 
 def _balanced_parts(counts: np.ndarray, n_parts: int) -> Int[np.ndarray, " groups"]:

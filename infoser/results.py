@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import infoser
-from infoser import parallel, protocols
+from infoser import joining, parallel, protocols
 from infoser.cells import Sweep
 from infoser.config import Config
 from infoser.corpus import Corpus
@@ -114,7 +114,10 @@ def _label_fraction(cell: str, config: Config) -> dict[str, float]:
 
 def protocol_name(protocol: str, config: Config) -> str:
     """The protocol as rows name it: with what departs from its rule."""
-    return f"{protocol}, partner kept" if protocol == "speaker" and config.keep_partner else protocol
+    departures = ["partner kept"] if protocol == "speaker" and config.keep_partner else []
+    if config.data.normalise != "training":
+        departures.append(f"each {config.data.normalise} standardised by itself (transductive)")
+    return ", ".join([protocol, *departures])
 
 
 def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fold]) -> dict[str, Any]:
@@ -136,6 +139,7 @@ def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fo
             },
             "speakers": len(np.unique(corpus.speaker)),
             "shards_hash": corpus.provenance.get("shards_hash"),
+            **({joining.CORPORA: corpus.provenance[joining.CORPORA]} if joining.CORPORA in corpus.provenance else {}),
         },
         "protocol": protocol,
         "folds": {fold.name: {"train": len(fold.train), "test": len(fold.test)} for fold in folds},

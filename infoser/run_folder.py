@@ -195,10 +195,23 @@ def write_panel(folder: Path, found: dict[str, Any]) -> None:
     write(folder / "panel.csv", _csv(found["rows"]))
 
 
+def write_scores(path: Path, results: dict[str, Any]) -> None:
+    """Writes PATH.json, and its rows as PATH.csv, making the folder; raises InfoserError if they can't be written."""
+    with can_be_written(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write(path.with_name(f"{path.name}.json"), as_text(results))
+    write(path.with_name(f"{path.name}.csv"), _csv(results["rows"]))
+
+
 def write_final(folder: Path, variant: str) -> None:
     """Remembers the variant of the final model that was trained last; raises InfoserError if it can't be written."""
     if hosts.primary():
         write(folder / FINAL / _FINAL_VARIANT, json.dumps({"variant": variant}) + "\n")
+
+
+def has_final(folder: Path) -> bool:
+    """Whether a final model was trained to its end."""
+    return (folder / FINAL / _FINAL_VARIANT).exists()
 
 
 def read_final(folder: Path) -> str:

@@ -22,8 +22,10 @@ INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "resident_g
 INERT += ("primary", "budget", "tensorboard")
 #: Settings that say how much is trained: a run folder may be asked for more of it later.
 EXTENDABLE = ("variants", "aligned_variants", "joined_variants", "ablate", "grid", "seeds", "folds")
-#: Inert settings that earlier versions did not write, and those of one start, which none writes: each takes its default.
-_LATER = ("cache", "resident_gib", "hosts", "ablate", "grid", "primary", "budget", "tensorboard")
+#: Settings of several corpora.
+_OF_SEVERAL = ("train_with", "test_corpus", "classes", "normalise")
+#: Settings that earlier versions did not write, and those of one start, which none writes: each takes its default.
+_LATER = ("cache", "resident_gib", "hosts", "ablate", "grid", "primary", "budget", "tensorboard", *_OF_SEVERAL)
 _NESTED = {
     "data": Data,
     "align": AlignConfig,
@@ -52,7 +54,7 @@ def from_json(values: Any, *, complete: bool = True) -> Config:
       InfoserError: if a setting is missing, unknown or wrong, as in a run folder of another version.
     """
     try:
-        nested: Any = {name: _made(kind, values[name], complete) for name, kind in _NESTED.items()}
+        nested: Any = {name: _made(kind, _tuples(values[name]), complete) for name, kind in _NESTED.items()}
         # What is no list stays what it is, and is refused below: the letters of a word are not its values.
         lists: Any = {key: tuple(values[key]) for key in _LISTS if isinstance(values.get(key, ()), list)}
         paths: Any = {key: Path(values[key]) for key in ("data_dir", "run_dir")}
@@ -62,6 +64,13 @@ def from_json(values: Any, *, complete: bool = True) -> Config:
     _check_types(config)
     validate(config)
     return config
+
+
+def _tuples(values: Any) -> Any:
+    """Lists of a table of settings as the tuples that they were."""
+    if not isinstance(values, dict):
+        return values
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def _made(kind: Any, values: Any, complete: bool) -> Any:
@@ -108,6 +117,13 @@ def fingerprint(config: Config, *, base: bool = False) -> str:
     for name in ("ablate", "grid"):  # without any, as before there were such
         if not values.get(name):
             values.pop(name, None)
+    data = values["data"]
     for name in ("config", "cache"):
-        values["data"].pop(name)
+        data.pop(name)
+    if data["train_with"] or data["test_corpus"]:
+        data["train_with"] = [name.partition("/")[0] for name in data["train_with"]]
+        data["test_corpus"] = data["test_corpus"].partition("/")[0]
+    else:  # runs of one corpus are what they were before there were others
+        for name in _OF_SEVERAL:
+            data.pop(name)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -36,6 +36,7 @@ def validate(config: Config) -> None:
     for space, variants in (("aligned", config.aligned_variants), ("joined", config.joined_variants)):
         if config.space == space and variants:
             raise InfoserError(f"--{space}-variants adds to another space; with --space {space} name them in --variants")
+    _validate_corpora(config)
     _validate_generators(config)
     for stage in ("align", "generate", "augment", "classify"):
         _validate_stage(stage, getattr(config, stage))
@@ -70,6 +71,36 @@ def seconds(budget: str) -> int:
     if not total:
         raise InfoserError(f"--budget {budget!r}: give a time such as 2h, 30m, 90s or 1h30m")
     return total
+
+
+def _validate_corpora(config: Config) -> None:
+    """Refuses settings of several corpora that contradict each other, or that a single one has no use for."""
+    data = config.data
+    others = (*data.train_with, *((data.test_corpus,) if data.test_corpus else ()))
+    names = [data.name, *(name.partition("/")[0] for name in others)]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InfoserError(
+            f"corpus {repeated[0]!r} is named twice among --data.name, --data.train-with and --data.test-corpus; name it once"
+        )
+    if not others:
+        for flag, given in (("--data.classes", data.classes), ("--data.normalise", data.normalise != "training")):
+            if given:
+                raise InfoserError(
+                    f"{flag} is about several corpora; name another with --data.test-corpus or --data.train-with"
+                )
+    if config.protocol == "corpus" and not data.train_with:
+        raise InfoserError("--protocol corpus leaves one of several corpora out; name the others with --data.train-with")
+    if (config.protocol == "cross-corpus" or data.test_corpus) and not (
+        config.protocol in ("auto", "cross-corpus") and data.test_corpus
+    ):
+        raise InfoserError(
+            "--data.test-corpus and --protocol cross-corpus belong together: give the corpus, and no other protocol"
+        )
+    if data.test_corpus and config.final:
+        raise InfoserError(
+            "--final refits on all labelled utterances, and those of --data.test-corpus are not to be trained on; leave one out"
+        )
 
 
 def _validate_generators(config: Config) -> None:

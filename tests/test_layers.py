@@ -40,6 +40,7 @@ LAYERS = (
         "progress",
         "recordings",
         "saved_config",
+        "shared_classes",
         "run_folder",
         "validation",
         "variants",
@@ -47,6 +48,7 @@ LAYERS = (
     (
         "augmenters",
         "checkpoints",
+        "corpora",
         "cross_fitting",
         "encoders",
         "exchange",
@@ -55,6 +57,7 @@ LAYERS = (
         "leakage",
         "lifting",
         "models",
+        "overlap",
         "parallel",
         "protocols",
         "selection",
@@ -63,7 +66,7 @@ LAYERS = (
         "shards",
         "strata",
     ),
-    ("shard_writer", "stages", "streaming"),
+    ("joining", "shard_writer", "stages", "streaming"),
     ("group",),
     ("trainer",),
     ("matrix",),
@@ -74,7 +77,7 @@ LAYERS = (
     ("execution", "quality", "results"),
     ("budget",),
     ("experiment",),
-    ("inspection", "prediction", "report"),
+    ("cross_scoring", "inspection", "prediction", "report"),
     ("train", "eval"),
 )
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}

@@ -24,6 +24,22 @@ def test_a_run_folder_from_before_the_cache_is_read() -> None:
         from_json(values)
 
 
+def test_further_corpora_make_another_experiment_and_none_leave_it_as_it_was() -> None:
+    def differing(**changes: Any) -> str:
+        return fingerprint(dataclasses.replace(demo(), data=dataclasses.replace(demo().data, **changes)))
+
+    values = to_json(demo())
+    for name in ("train_with", "test_corpus", "classes", "normalise"):  # before there were any
+        del values["data"][name]
+    assert from_json(values) == demo() and fingerprint(from_json(values)) == fingerprint(demo())
+    prints = [differing(), differing(test_corpus="a"), differing(train_with=("a",)), differing(train_with=("b",))]
+    prints += [differing(test_corpus="a", normalise="corpus"), differing(test_corpus="a", classes=("x=y",))]
+    assert len(set(prints)) == len(prints)
+    assert differing(test_corpus="a/one", train_with=("b/two",)) == differing(test_corpus="a", train_with=("b",))
+    pooled = dataclasses.replace(demo(), data=dataclasses.replace(demo().data, train_with=("a", "b/two"), classes=("x=y",)))
+    assert from_json(to_json(pooled)) == pooled
+
+
 def test_how_shards_are_read_does_not_make_another_experiment() -> None:
     def differing(**changes: Any) -> str:
         return fingerprint(dataclasses.replace(demo(), data=dataclasses.replace(demo().data, **changes)))

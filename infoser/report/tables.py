@@ -9,6 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from infoser.report.cells import count as _count
+from infoser.report.cells import difference as _difference
+from infoser.report.cells import interval as _interval
+from infoser.report.cells import name as _name
+from infoser.report.cells import percent as _percent
+from infoser.report.cells import say as _say
+from infoser.report.cells import table as _table
+
 Row = Mapping[str, Any]
 
 
@@ -125,43 +133,6 @@ def _with_transcripts(rows: Iterable[Row], own: Iterable[Row]) -> str:
 
 def _pick(rows: Iterable[Row], **wanted: str) -> list[Row]:
     return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-
-
-def _say(out: Console, text: str) -> None:
-    out.print(Text(text), soft_wrap=True)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _name(row: Row) -> Text:
-    return Text(row["variant"] + (f" ({row['cell']})" if row["cell"] else ""))
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def _interval(row: Row, key: str) -> str:
-    low, high = row[f"{key}_low"], row[f"{key}_high"]
-    return "" if low is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def _difference(row: Row) -> str:
-    value = row["ua_minus_none"]
-    if value is None:
-        return "–"
-    low, high = row["ua_minus_none_low"], row["ua_minus_none_high"]
-    return f"{100 * value:+.1f}" + ("" if low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]")
-
-
-def _table(title: str, headings: Sequence[str]) -> Table:
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column(headings[0])
-    for heading in headings[1:]:
-        table.add_column(Text(heading), justify="right")
-    return table
 
 
 def _scores(rows: Sequence[Row], title: str) -> Table:

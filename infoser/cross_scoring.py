@@ -1,0 +1,360 @@
+"""Scores of a run folder's heads on another corpus, whose rows none of them was trained on.
+
+The rows are appended to the run's corpus as unlabelled rows outside every training part, so that they go the very way that
+test rows go: the same standardisation, the same aligners, the same heads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from infoser import experiment, parts, run_folder, shards
+from infoser.config import Config
+from infoser.corpora import brought_to, check_alike, check_frames_alike, concatenate, rows_of, standardised
+from infoser.corpus import UNLABELLED, Corpus
+from infoser.errors import InfoserError
+from infoser.execution import planned, run_planned
+from infoser.leakage import Fold
+from infoser.links import speaker_clusters
+from infoser.metrics.model_scores import Posterior, restricted, score_models
+from infoser.metrics.scores import Scores
+from infoser.overlap import check_unseen, speakers_of_one_name
+from infoser.protocols import subsets
+from infoser.results import provenance
+from infoser.runs import HeadOutputs, run_space
+from infoser.shared_classes import SharedClasses, share_classes
+from infoser.stages.classify import MODALITIES
+from infoser.variants import GENERATORS
+
+Normalise = Literal["auto", "training", "corpus", "speaker"]
+Among = Literal["shared", "all"]
+PROTOCOL = "cross-corpus"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked.
+
+    Attributes:
+      folder: the run folder.
+      target: the folder of the other corpus, or of one of the ways in which it was prepared: DATA_DIR/NAME[/CONFIG].
+      classes: `class=code,code…`, a class of the run and those of the target that count as it; none: classes of one name.
+      normalise: what standardises the target's features; `auto` for what the run was trained with.
+      among: which classes heads may choose.
+      fold: the model that was tested on this fold, or `final`; '' for every fold's, and the final one where there is one.
+      text: whether heads that read text are asked.
+      data_dir: where the run's corpus is, if it was moved.
+    """
+
+    folder: Path
+    target: Path
+    classes: tuple[str, ...] = ()
+    normalise: Normalise = "auto"
+    among: Among = "shared"
+    fold: str = ""
+    text: bool = True
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The rows that are scored, and for each fold their features as its models read them."""
+
+    scored: Corpus
+    label: np.ndarray
+    shared: SharedClasses
+    by_fold: Mapping[str, Corpus]
+
+
+def score_corpus(request: Request) -> dict[str, Any]:
+    """Restores the models of a run folder and scores them on another corpus.
+
+    Returns:
+      The results as plain JSON values: `rows`, `provenance`, `notes`.
+
+    Raises:
+      InfoserError: if the folder, a model or a corpus is missing, damaged or not finished; if the corpora have features of
+        different encoders or widths, share fewer than two classes, or share utterances that models were trained on.
+    """
+    config, corpus = experiment.restore(request.folder, request.data_dir)
+    request = dataclasses.replace(request, normalise=_normalise(request, config))
+    target = _read_target(request.target)
+    _, folds = experiment.plan_folds(config, corpus)
+    models = _models(request, config, corpus, folds)
+    if not any(_reads_frames(each) for each, _ in models.values()):
+        corpus, target = (dataclasses.replace(one, audio_frames=None, text_frames=None) for one in (corpus, target))
+    if not request.text:
+        target = target.without_text()
+    notes = check_alike(corpus, target)
+    notes += _modality_notes(corpus, target, request)
+    if corpus.text is None:
+        target = target.without_text()
+    check_frames_alike(corpus, target)
+    shared = share_classes(corpus.classes, target, request.classes, "--classes")
+    kept = shared.label >= 0
+    check_unseen(corpus, [fold for _, trained in models.values() for fold in trained], target, kept)
+    notes += shared.notes(corpus.name, target.name) + speakers_of_one_name(corpus, target)
+    scored = rows_of(target, kept)
+    normal = target
+    if request.normalise in ("corpus", "speaker"):
+        normal, said = standardised(target, request.normalise)
+        notes += said
+    plain = rows_of(normal, kept)
+    rows: list[dict[str, Any]] = []
+    for part, (part_config, trained) in models.items():
+        by_fold = {fold.name: plain for fold in trained}
+        # A run whose corpora were standardised by themselves reads the target's so standardised features as they are.
+        if request.normalise != "training" and config.data.normalise == "training":
+            by_fold = {fold.name: brought_to(plain, corpus, fold.train) for fold in trained}
+        given = _Target(scored, shared.label[kept], shared, by_fold)
+        found, said = _rows_of_models(request, part_config, corpus, trained, given, part)
+        rows += found
+        notes += said
+    order = list(dict.fromkeys((*config.variants, *config.aligned_variants, *config.joined_variants)))
+    rank = {name: number for number, name in enumerate(dict.fromkeys(row["model"] for row in rows))}
+    rows.sort(
+        key=lambda row: (
+            rank[row["model"]],
+            MODALITIES.index(row["modality"]),
+            row["cell"],
+            order.index(row["variant"]) if row["variant"] in order else len(order),
+        )
+    )
+    return {
+        "rows": rows,
+        "notes": list(dict.fromkeys(notes)),
+        "provenance": _provenance(request, config, corpus, folds, models, target, shared, kept),
+    }
+
+
+def _normalise(request: Request, config: Config) -> Normalise:
+    """The choice that is asked for, checked against that of the run."""
+    trained = config.data.normalise
+    if request.normalise == "auto":
+        return trained
+    if trained != "training" and request.normalise != trained:
+        raise InfoserError(
+            f"--normalise {request.normalise}: {request.folder} was trained on features standardised by each {trained}, and "
+            f"reads no others; leave --normalise out, or give --normalise {trained}"
+        )
+    return request.normalise
+
+
+def _read_target(folder: Path) -> Corpus:
+    """The corpus of DATA_DIR/NAME or DATA_DIR/NAME/CONFIG."""
+    folder = Path(str(folder).rstrip("/"))
+    configs = shards.list_configs(folder.parent, folder.name)
+    if not configs and folder.name in shards.list_configs(folder.parent.parent, folder.parent.name):
+        return shards.read_corpus(folder.parent.parent, folder.parent.name, folder.name, cache=True)
+    if len(configs) > 1:
+        raise InfoserError(
+            f"corpus {folder.name!r} in {folder.parent} was prepared in several ways: {', '.join(configs)}; name one: "
+            f"--corpus {folder / configs[0]}"
+        )
+    return shards.read_corpus(folder.parent, folder.name, cache=True)
+
+
+def _modality_notes(corpus: Corpus, target: Corpus, request: Request) -> list[str]:
+    if not request.text:
+        return ["text is left out: heads on audio are scored alone"] if corpus.text is not None else []
+    if corpus.text is None and target.text is not None:
+        return [f"the run reads no text: that of {target.name} is not used"]
+    if corpus.text is not None and target.text is None:
+        return [f"{target.name} has no text: heads on audio are scored alone"]
+    missing = int((~target.with_text).sum()) if target.text is not None else 0
+    if not missing:
+        return []
+    return [
+        f"{missing:,} of {len(target):,} utterances of {target.name} have no transcript: what reads text is scored on the rest"
+    ]
+
+
+def _models(
+    request: Request, config: Config, corpus: Corpus, folds: Sequence[Fold]
+) -> dict[str, tuple[Config, tuple[Fold, ...]]]:
+    """What is asked: of the folds, of the final model, or both; with the folds that a group holds together."""
+    by_name = {fold.name: fold for fold in folds}
+    final = None
+    if request.fold in ("", run_folder.FINAL) and run_folder.has_final(request.folder):
+        variant = run_folder.read_final(request.folder)
+        final = (experiment.final_config(config, variant), (experiment.final_fold(len(corpus)),))
+    if request.fold == run_folder.FINAL:
+        if final is None:
+            raise InfoserError(
+                f"{request.folder} has no final model; run its training command again with --final, or leave --fold out"
+            )
+        return {run_folder.FINAL: final}
+    if request.fold and request.fold not in by_name:
+        raise InfoserError(
+            f"{request.folder} has no fold {request.fold!r}; its folds: {', '.join(by_name)}, and final for a final model"
+        )
+    asked = tuple(folds) if not request.fold else (by_name[request.fold],)
+    return {"folds": (config, asked)} | ({} if final is None or request.fold else {run_folder.FINAL: final})
+
+
+def _reads_frames(config: Config) -> bool:
+    """Whether aligners take part, and read frames where the corpus has them."""
+    spaces = config.space != "encoder" or config.aligned_variants or config.joined_variants or config.ablate or config.grid
+    conditioned = any(GENERATORS[one].conditioned_on_text for one in config.variants if one in GENERATORS)
+    return config.align.frames and bool(spaces or conditioned)
+
+
+def _rows_of_models(
+    request: Request, config: Config, corpus: Corpus, folds: Sequence[Fold], target: _Target, model: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Score rows of one set of models."""
+    extended, asked = _appended(corpus, folds, target)
+    trainer = experiment.make_trainer(config, request.folder, restore_only=True)
+    all_folds = experiment.plan_folds(config, corpus)[1] if model == "folds" else folds
+    by_name = {fold.name: fold for fold in asked}
+    # A group holds all folds: those that are not asked are restored too, and asked nothing.
+    restored = [by_name.get(fold.name, dataclasses.replace(fold, test=fold.test[:0])) for fold in all_folds]
+    read = MODALITIES if target.scored.text is not None else MODALITIES[:1]
+    left_out = ""
+    if model == run_folder.FINAL:
+        said = run_space(config, extended, restored, trainer, experiment.final_prefix(config.variants[0]), read).heads
+    else:
+        own = experiment.parts_of(request.folder, config, corpus)
+        whole, others = parts.complete(own)
+        if others:
+            left_out = f"not in the tables, for want of some seeds or folds: {', '.join(map(parts.said, others))}"
+        arms, seeds = set(whole.arms), set(whole.seeds)
+        said = [
+            head
+            for head in run_planned(planned(config, own), extended, restored, trainer, read).heads
+            if (head.cell, head.variant) in arms and head.unit.seed in seeds
+        ]
+    heads = [head for head in said if not head.probe and head.unit.fold.name in by_name and len(head.rows)]
+    masks = _subset_masks(extended, folds, asked)
+    found, notes = [], [left_out] if left_out else []
+    for modality in read:
+        of_modality = [head for head in heads if head.modality == modality]
+        if of_modality:
+            scores = _scored(request, config, corpus, of_modality, target, masks)
+            found += [{"model": model, **row} for row in scores.rows]
+            notes += scores.notes
+    return found, notes
+
+
+def _scored(
+    request: Request,
+    config: Config,
+    corpus: Corpus,
+    heads: Sequence[HeadOutputs],
+    target: _Target,
+    masks: Mapping[str, np.ndarray],
+) -> Scores:
+    """Score rows of one modality, on the rows that have what it reads."""
+    classes, label = corpus.classes, target.label
+    chosen = np.arange(len(classes))
+    if request.among == "shared":
+        classes = target.shared.classes
+        chosen = np.array([corpus.classes.index(name) for name in classes])
+        label = np.searchsorted(chosen, label)  # shared classes stand in the order of the run's
+    read = target.scored.with_text if heads[0].modality != "audio" else np.ones(len(target.scored), bool)
+    posteriors = [
+        Posterior(
+            head.variant,
+            head.cell,
+            head.modality,
+            head.unit.seed,
+            head.unit.fold.name,
+            restricted(head.log_probability, chosen),
+        )
+        for head in heads
+    ]
+    scores = score_models(
+        posteriors,
+        label=label[read],
+        speaker=speaker_clusters(target.scored)[read],
+        classes=classes,
+        masks={name: mask[read] for name, mask in masks.items()},
+        protocol=PROTOCOL,
+        label_fraction=config.label_fraction,
+    )
+    choices = {"target": target.scored.name, "normalise": request.normalise, "among": request.among}
+    return Scores([choices | row for row in scores.rows], scores.notes)
+
+
+def _appended(corpus: Corpus, folds: Sequence[Fold], target: _Target) -> tuple[Corpus, list[Fold]]:
+    """The corpus with the target's rows after its own, and the folds with those as their test part."""
+    blocks = list({id(one): one for one in target.by_fold.values()}.values())
+    n_rows, parts, asked = len(target.scored), [corpus], []
+    for number, block in enumerate(blocks):
+        names = np.array([f"{block.name}, scored as block {number}: {one}" for one in block.utterance_id])
+        unlabelled = np.full(n_rows, UNLABELLED, np.int32)
+        parts.append(dataclasses.replace(block, utterance_id=names, label=unlabelled, classes=corpus.classes))
+    extended = concatenate(parts, name=corpus.name, classes=corpus.classes, provenance=corpus.provenance)
+    for fold in folds:
+        number = next(i for i, block in enumerate(blocks) if block is target.by_fold[fold.name])
+        asked.append(dataclasses.replace(fold, test=len(corpus) + number * n_rows + np.arange(n_rows)))
+    return extended, asked
+
+
+def _subset_masks(extended: Corpus, folds: Sequence[Fold], asked: Sequence[Fold]) -> dict[str, np.ndarray]:
+    """Masks over the scored rows, the same for all models: disjoint is a text that none of them was trained beside."""
+    trained = np.unique(np.concatenate([fold.train for fold in folds]))
+    return subsets(extended, dataclasses.replace(asked[0], train=trained))
+
+
+def _provenance(
+    request: Request,
+    config: Config,
+    corpus: Corpus,
+    folds: Sequence[Fold],
+    models: Mapping[str, tuple[Config, tuple[Fold, ...]]],
+    target: Corpus,
+    shared: SharedClasses,
+    kept: np.ndarray,
+) -> dict[str, Any]:
+    """What a reader needs to know of where the numbers come from."""
+    protocol, _ = experiment.plan_folds(config, corpus)
+    trained = provenance(config, corpus, protocol, folds)
+    return {
+        "run": trained,
+        "target": {
+            "name": target.name,
+            "config": target.provenance.get("shards_config"),
+            "shards_hash": target.provenance.get("shards_hash"),
+            "utterances": len(target),
+            "scored": int(kept.sum()),
+            "scored_with_text": int(target.with_text[kept].sum()),
+            "speakers": len(np.unique(speaker_clusters(rows_of(target, kept)))),
+        },
+        "classes": {
+            "shared": {name: list(members) for name, members in shared.members.items()},
+            "counts": dict(shared.counts),
+            "left_out": dict(shared.left_out),
+            "missing": list(shared.missing),
+        },
+        "normalise": request.normalise,
+        "among": request.among,
+        "models": {name: [fold.name for fold in own] for name, (_, own) in models.items()},
+        "seeds": list(config.seeds),
+    }
+
+
+def file_name(request: Request, results: Mapping[str, Any]) -> str:
+    """The name, without a suffix, under which results lie in the run folder: the target, and choices other than the default."""
+    target = results["provenance"]["target"]
+    config = target["config"]
+    parts = [target["name"] + ("" if config in (None, shards.PLAIN) else f".{config}")]
+    normalise = results["provenance"]["normalise"]
+    chosen = {"normalise": (normalise, "training"), "among": (request.among, "shared"), "fold": (request.fold, "")}
+    parts += [f"{name}={value}" for name, (value, default) in chosen.items() if value != default]
+    parts += [] if request.text else ["no-text"]
+    return re.sub(r"[^\w.+=,-]", "_", ",".join(parts))
+
+
+def write(request: Request, results: Mapping[str, Any]) -> Path:
+    """Writes the results into the run folder, below `cross`; raises InfoserError if they can't be written."""
+    path = request.folder / "cross" / file_name(request, results)
+    run_folder.write_scores(path, dict(results))
+    return path

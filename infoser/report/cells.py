@@ -1,0 +1,56 @@
+"""What tables of scores have in common: their cells, and the sentences around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Row = Mapping[str, Any]
+
+
+def say(out: Console, text: str) -> None:
+    """Prints a sentence: a terminal wraps it, a pipe does not."""
+    out.print(Text(text), soft_wrap=True)
+
+
+def count(number: int, what: str) -> str:
+    """A number with what it counts, in the plural where it is not one."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def name(row: Row) -> Text:
+    """A row's variant, and its cell where it has one."""
+    return Text(row["variant"] + (f" ({row['cell']})" if row["cell"] else ""))
+
+
+def percent(value: float | None) -> str:
+    """A fraction in %; a dash for none."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def interval(row: Row, key: str) -> str:
+    """The interval of a row's value in %, with a space before it; nothing where it has none."""
+    low, high = row[f"{key}_low"], row[f"{key}_high"]
+    return "" if low is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def difference(row: Row) -> str:
+    """A row's difference of UA to `none` in %, with its interval."""
+    value = row["ua_minus_none"]
+    if value is None:
+        return "–"
+    low, high = row["ua_minus_none_low"], row["ua_minus_none_high"]
+    return f"{100 * value:+.1f}" + ("" if low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]")
+
+
+def table(title: str, headings: Sequence[str]) -> Table:
+    """An empty table whose first column is text and whose others are numbers."""
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column(headings[0])
+    for heading in headings[1:]:
+        table.add_column(Text(heading), justify="right")
+    return table
