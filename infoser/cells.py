@@ -11,12 +11,12 @@ from typing import Any
 
 from infoser.ablations import ABLATIONS, Ablation
 from infoser.arms import Cell
-from infoser.concerns import can_follow, concerned
+from infoser.concerns import can_follow, concerned, concerns
 from infoser.config import Config
 from infoser.errors import InfoserError
 from infoser.overrides import Overrides, applied, name_of, parse_grid, value_of, written
 from infoser.validation import validate
-from infoser.variants import GENERATORS, Variant
+from infoser.variants import GENERATORS, REFERENCE, Variant
 
 #: Cell and variant.
 ArmName = tuple[str, Any]
@@ -188,20 +188,38 @@ class _Builder:
         return bool(concerned([key], self._found[self._root][1], applied(self._base, overrides)))
 
     def _cell(self, overrides: Overrides, variants: tuple[Variant, ...], flag: str) -> list[ArmName]:
-        """Adds a cell, or variants to one that is there; gives its arms."""
-        name = name_of(self._base, overrides)
-        if self._root and name:  # beside a base cell that is called by its space, every cell names it
-            name = " ".join(sorted({*name.split(" "), *(() if "space" in overrides else (self._root,))}))
+        """Adds the arms of a cell; gives them.
+
+        A variant that some of the overrides say nothing to is of the cell without these: nothing is trained under two names.
+        """
         own = applied(self._base, overrides)
-        can = [one for one in variants if can_follow(one, own)]
-        if can != list(variants):
-            cannot = [one for one in variants if one not in can]
-            self._notes.append(f"{flag}: {', '.join(cannot)} left out of cell {name}, whose settings it can't follow")
         kept = {key: value for key, value in overrides.items() if value != value_of(self._base, key)}
-        if can:
-            _, there = self._found.setdefault(name, (kept, []))
-            there += [one for one in can if one not in there]
-        return [(name, one) for one in can]
+        arms = []
+        for one in variants:
+            told = {key: value for key, value in kept.items() if concerns(key, one, own)}
+            if not can_follow(one, own):
+                self._notes.append(f"{flag}: {one} left out of cell {self._name(told)}, whose settings it can't follow")
+                continue
+            arms.append(self._arm(told, one))
+            if REFERENCE in self._found[self._root][1] and concerned(told, (REFERENCE,), own):
+                self._arm(told, REFERENCE)  # what the others of the cell are compared with
+        return arms
+
+    def _arm(self, overrides: Overrides, variant: Variant) -> ArmName:
+        name = self._name(overrides)
+        _, there = self._found.setdefault(name, (overrides, []))
+        if variant not in there:
+            there.append(variant)
+            # `none` first, as it is in the base cell of every preset.
+            there.sort(key=lambda one: one != REFERENCE)
+        return name, variant
+
+    def _name(self, overrides: Overrides) -> str:
+        name = name_of(self._base, overrides)
+        if self._root and name and "space" not in overrides:
+            # Beside a base cell that is called by its space, every cell names it.
+            name = " ".join(sorted({*name.split(" "), self._root}))
+        return name
 
 
 def check_primary(sweep: Sweep, primary: str) -> None:

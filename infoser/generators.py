@@ -19,6 +19,11 @@ from infoser.variants import GENERATORS, Recipe
 
 #: Numbers of `GenerateConfig` that say what becomes of generated rows: generators that differ in these alone are one.
 _OF_ROWS = ("ratio", "row_weight", "keep_share", "curriculum")
+#: All such settings, as overrides name them.
+_OVERRIDES_OF_ROWS = tuple(
+    f"generate.{name}="
+    for name in ("ratio", "row-weight", "keep-share", "curriculum", "keep-by", "label-by", "fill", "pool-limit")
+)
 
 
 @dataclass(frozen=True)
@@ -109,9 +114,15 @@ class Generators:
                     )
                 )
                 units.append(unit)
-                names.append(f"{identity.variant} {arm.rest}".rstrip())
+                names.append(_name(identity.variant, arm))
         trained = matrix.train(group, stage, units, runs, self._space.features, names, folder)
         return GeneratorGroup(trained, list(identities), arms)
+
+
+def _name(variant: str, arm: Arm) -> str:
+    """What tells a generator from the others of its structure: the overrides that training reads."""
+    read = [one for one in arm.rest.split(" ") if one.startswith("generate.") and not one.startswith(_OVERRIDES_OF_ROWS)]
+    return " ".join([variant, *read])
 
 
 def new_structures(plan_arms: Sequence[Arm], earlier: Sequence[Arm], n_classes: int) -> list[tuple[str, int, int]]:

@@ -42,6 +42,22 @@ def test_a_cell_trains_what_its_settings_can_change() -> None:
     assert of[grid[2]]["classify.dropout=0.1"] == ("none", "noise", "cgan", "infogan-notext", "infogan")
 
 
+def test_nothing_is_trained_under_two_names() -> None:
+    flags = ("--grid", "generate.ratio=0.5,1", "--grid", "generate.text-mi-weight=0,0.1", "--grid", "label-fraction=0.1,1")
+    found = variants(cells("--variants", "none", "noise", "infogan", *flags))
+    assert found == {
+        "": ("none", "noise", "infogan"),
+        "generate.ratio=0.5": ("noise", "infogan"),
+        "generate.text-mi-weight=0": ("infogan",),
+        "generate.ratio=0.5 generate.text-mi-weight=0": ("infogan",),
+        # Each has what it is compared with.
+        "label-fraction=0.1": ("none", "noise", "infogan"),
+        "generate.ratio=0.5 label-fraction=0.1": ("none", "noise", "infogan"),
+        "generate.text-mi-weight=0 label-fraction=0.1": ("none", "infogan"),
+        "generate.ratio=0.5 generate.text-mi-weight=0 label-fraction=0.1": ("none", "infogan"),
+    }
+
+
 def test_grids_multiply_and_join_ablations() -> None:
     grid = ("--grid", "generate.ratio=0.5,1", "--grid", "generate.row-weight=0.3,1,2")
     found = variants(cells("--variants", "none", "noise", *grid))
