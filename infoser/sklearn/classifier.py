@@ -80,13 +80,13 @@ class SpeechEmotionClassifier(ClassifierMixin, BaseEstimator):
       >>> import numpy as np
       >>> from infoser.sklearn import SpeechEmotionClassifier
       >>> rng = np.random.default_rng(0)
-      >>> emotion = np.repeat(["angry", "neutral"], [20, 60])
-      >>> X = rng.normal(size=(80, 3)) + 3 * (emotion == "angry")[:, None]
+      >>> emotion = np.repeat(["angry", "neutral"], [15, 45])
+      >>> X = rng.normal(size=(60, 3)) + 3 * (emotion == "angry")[:, None]
       >>> head = SpeechEmotionClassifier("noise", steps=30, width=16, random_state=0).fit(X, emotion)
       >>> head.predict([[3.0, 3.0, 3.0], [0.0, 0.0, 0.0]]).tolist()
       ['angry', 'neutral']
       >>> head.predict_proba(X).shape, head.n_added_
-      ((80, 2), 80)
+      ((60, 2), 60)
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class SpeechEmotionClassifier(ClassifierMixin, BaseEstimator):
             raise TypeError(f"text_columns {columns!r}: must be a number of columns")
         if not 0 <= columns < self.n_features_in_:
             raise ValueError(
-                f"text_columns {columns}: of the {self.n_features_in_} columns of X at least one must be audio; give 0 without text"
+                f"text_columns {columns}: of the {self.n_features_in_} columns of X at least one must be audio; 0 without text"
             )
         if not columns and self.variant in GENERATORS and GENERATORS[self.variant].needs_text:
             raise ValueError(

@@ -91,12 +91,12 @@ class InfoGANSampler(BaseOverSampler):
       >>> import numpy as np
       >>> from infoser.sklearn import InfoGANSampler
       >>> rng = np.random.default_rng(0)
-      >>> emotion = np.repeat(["angry", "neutral"], [20, 60])
-      >>> X = rng.normal(size=(80, 3)) + 3 * (emotion == "angry")[:, None]
+      >>> emotion = np.repeat(["angry", "neutral"], [15, 45])
+      >>> X = rng.normal(size=(60, 3)) + 3 * (emotion == "angry")[:, None]
       >>> sampler = InfoGANSampler(random_state=0, steps=20, width=16)
       >>> X_resampled, emotion_resampled = sampler.fit_resample(X, emotion)
       >>> X_resampled.shape, int((emotion_resampled == "angry").sum())
-      ((120, 3), 60)
+      ((90, 3), 45)
       >>> made, of_class = sampler.sample({"angry": 2, "neutral": 1}, random_state=1)
       >>> made.shape, of_class.tolist()
       ((3, 3), ['angry', 'angry', 'neutral'])
