@@ -156,6 +156,7 @@ class SpeechEmotionClassifier(ClassifierMixin, BaseEstimator):
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
         )
         self._head, self.losses_, self.n_added_ = fitted
+        self._head_width = settings["classify"].width  # parameters may be set after fitting
         return self
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "rows classes"]:
@@ -169,7 +170,7 @@ class SpeechEmotionClassifier(ClassifierMixin, BaseEstimator):
         from infoser.sklearn import training
 
         features, n_classes = self._standardisation.apply(X), len(self.classes_)
-        log = training.log_probabilities(self._head, features, width=self.width, n_classes=n_classes)
+        log = training.log_probabilities(self._head, features, width=self._head_width, n_classes=n_classes)
         probability = np.exp(log.astype(np.float64))
         return probability / probability.sum(axis=1, keepdims=True)
 

@@ -170,17 +170,17 @@ class InfoGANSampler(BaseOverSampler):
         tags.input_tags.sparse = False
         return tags
 
-    def fit(self, X: Any, y: Any, **params: Any) -> InfoGANSampler:
+    def fit(self, X: Any, y: Any) -> InfoGANSampler:
         """Trains the generator; `sample` then draws from it.
 
         Args:
           X: (N, dim) array or data frame of finite numbers.
           y: (N,) classes.
         """
-        self.fit_resample(X, y, **params)
+        self.fit_resample(X, y)
         return self
 
-    def fit_resample(self, X: Any, y: Any, **params: Any) -> tuple[Any, Any]:
+    def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
         """Trains the generator and returns the given rows, in their order, followed by generated ones.
 
         Args:
@@ -191,8 +191,7 @@ class InfoGANSampler(BaseOverSampler):
           (N + added, dim) features and as many classes, each in the container and types that were given; a data frame keeps the
           names and types of its columns, and gets an index of its own.
         """
-        self._given = _Given(X, y)
-        return super().fit_resample(X, y, **params)
+        return super().fit_resample(X, y)
 
     def sample(self, n: int | Mapping[Any, int], random_state: int | np.random.RandomState | None = None) -> tuple[Any, Any]:
         """Draws generated rows, class by class in the order of `classes_`.
@@ -226,13 +225,15 @@ class InfoGANSampler(BaseOverSampler):
         return [int(n.get(one, 0)) for one in self.classes_.tolist()]
 
     def _check_X_y(self, X: Any, y: Any, accept_sparse: Any = None) -> tuple[Any, Any, bool]:
+        given = _Given(X, y)
         y, one_hot = check_target_type(y, indicate_one_vs_all=True)
         if hasattr(X, "sparse") and hasattr(X, "dtypes"):  # a data frame of sparse columns
             X = X.sparse.to_dense()
         X, y = validate_data(self, X=X, y=y, reset=True, accept_sparse=False)
+        self._given = given
         return X, y, one_hot
 
-    def _fit_resample(self, X: Any, y: Any, **params: Any) -> tuple[Any, Any]:
+    def _fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
         config, random_state = self._config(), check_random_state(self.random_state)
         self.classes_, label = np.unique(y, return_inverse=True)
         self.sampling_strategy_ = self._added(label)
@@ -262,7 +263,7 @@ class InfoGANSampler(BaseOverSampler):
         if self.sampling_strategy != "auto":
             raise ValueError("ratio and sampling_strategy both say how many rows are added; give one of them")
         real = np.bincount(label, minlength=len(self.classes_))
-        counts = wanted_by_class(self.fill, real, round(self.ratio * len(label)))
+        counts = wanted_by_class(self.fill, real, max(1, round(self.ratio * len(label))))
         return OrderedDict((one, int(count)) for one, count in zip(self.classes_.tolist(), counts, strict=True) if count)
 
     def _train(self, X: np.ndarray, label: np.ndarray, config: GenerateConfig, seed: int) -> None:
@@ -273,6 +274,7 @@ class InfoGANSampler(BaseOverSampler):
         trained = generators.train("infogan-notext", config, len(self.classes_), shared, view, seed)
         self.losses_ = trained.losses
         self._generator = trained.average()
+        self._structure = {"width": config.width, "latent_dim": config.latent_dim}  # parameters may be set after fitting
         self._rounded = self._given.integer_columns(X)
 
     def _generated(self, label: np.ndarray, seed: int) -> np.ndarray:
@@ -281,8 +283,7 @@ class InfoGANSampler(BaseOverSampler):
 
         made = training.generated(
             self._generator,
-            width=self.width,
-            latent_dim=self.latent_dim,
+            **self._structure,
             label=label,
             n_classes=len(self.classes_),
             dim=self.n_features_in_,

@@ -21,9 +21,9 @@ class Recorder(InfoGANSampler):
 
     seen: list = []
 
-    def fit_resample(self, X, y, **params):
+    def fit_resample(self, X, y):
         self.seen.append((np.array(X), np.array(y)))
-        return super().fit_resample(X, y, **params)
+        return super().fit_resample(X, y)
 
 
 def pipeline(sampler):

@@ -87,6 +87,7 @@ def test_samples(emotions):
     assert counts(y_sad) == {"sad": 1100} and len(np.unique(X_sad, axis=0)) == 1100
     np.testing.assert_array_equal(own.sample({"sad": 5}, random_state=0)[0], X_sad[:5])
     assert own.sample(0)[0].shape == (0, 4)
+    own.set_params(width=5, steps=1)  # is for the next fit
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(own)).sample(7, random_state=3)[0], X)
 
 
@@ -200,6 +201,11 @@ def test_settings_of_another_type(emotions, changes):
     (name,) = changes
     with pytest.raises(TypeError, match=f"{name} .*must be"):
         sampler(**changes).fit(*emotions)
+
+
+def test_weights_of_rows_are_refused_not_ignored(emotions):
+    with pytest.raises(TypeError, match="sample_weight"):
+        sampler().fit_resample(*emotions, sample_weight=np.ones(60))
 
 
 def test_numbers_too_large_to_be_standardised(emotions):
