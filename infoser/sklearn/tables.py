@@ -47,7 +47,9 @@ class Standardisation:
         if len(broken):
             raise ValueError(f"column {broken[0]} of X holds numbers too large to be standardised; scale them down")
         varies = np.sqrt(scaler.var_) == scaler.scale_  # the scaler takes 1 for columns that are constant to its precision
-        return cls(scaler.mean_, scaler.scale_, np.where(varies, scaler.scale_, 0.0))
+        # A mean is rounded: what is constant is the value itself.
+        mean = np.where(varies, scaler.mean_, features[0])
+        return cls(mean, scaler.scale_, np.where(varies, scaler.scale_, 0.0))
 
     def apply(self, features: np.ndarray) -> Float[np.ndarray, "rows dim"]:
         """(x − mean) / deviation, in float32."""

@@ -120,12 +120,13 @@ def test_data_frames_keep_names_and_types(emotions):
 
 
 def test_columns_of_integers_are_rounded(emotions):
-    X = np.stack([emotions[0][:, 2], 10 * emotions[0][:, 0]], axis=1)
+    X = 10 * emotions[0][:, [2, 0, 2, 0]]
     rounded = added(X.round().astype(int), emotions[1])[0]
     assert rounded.dtype == int
-    in_frame = added(pd.DataFrame(X.round(), columns=["a", "b"]).astype({"a": int}), emotions[1])[0]
+    in_frame = added(pd.DataFrame(X.round(), columns=list("abcd")).astype({"a": int}), emotions[1])[0]
     np.testing.assert_array_equal(in_frame["a"], rounded[:, 0])
     np.testing.assert_array_equal(in_frame["b"].round(), rounded[:, 1])
+    assert in_frame["a"].dtype == int and in_frame["b"].dtype == float
     assert len(np.unique(in_frame["b"])) == 48
 
 
@@ -139,7 +140,7 @@ def test_constant_columns_stay_constant_and_units_are_kept(emotions):
 
 def test_a_class_of_one_row_and_batches_larger_than_the_set():
     X = np.random.default_rng(0).normal(size=(9, 4))
-    made, of_class = added(X, np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]), batch_size=64)
+    made, of_class = added(X, np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]))
     assert counts(of_class) == {2: 3} and np.isfinite(made).all()
 
 
