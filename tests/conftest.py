@@ -27,6 +27,7 @@ jax.config.update("jax_enable_compilation_cache", False)
 # - corpus: checking a tuple draws random numbers, which Hypothesis forbids where it makes corpora;
 # - parallel, lifting, batch_axis, fold_view, frame_table and stages: run arrays are NumPy on the host and containers of other
 #   things inside JAX, and the protocol of a stage is not for run-time checks;
+# - sklearn: checks of scikit-learn call estimators with what is of no right type, and want the estimators' own errors;
 # - progress: a method that returns Self can only be checked within a class.
 _UNCHECKED = {
     f"infoser.{name}"
@@ -40,6 +41,7 @@ _UNCHECKED = {
         "parallel",
         "presets",
         "progress",
+        "sklearn",
         "stages",
     )
 }

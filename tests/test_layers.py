@@ -77,7 +77,7 @@ LAYERS = (
     ("execution", "quality", "results"),
     ("budget",),
     ("experiment",),
-    ("cross_scoring", "inspection", "prediction", "report"),
+    ("cross_scoring", "inspection", "prediction", "report", "sklearn"),
     ("train", "eval"),
 )
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
@@ -157,7 +157,7 @@ def test_one_module_maps_over_devices():
     assert set().union(*users.values()) - {"infoser.parallel", "infoser.exchange"} == set()
 
 
-@pytest.mark.parametrize("name", ["config", "presets", "shards", "demo"])
+@pytest.mark.parametrize("name", ["config", "presets", "shards", "demo", "sklearn"])
 def test_light_modules_import_no_framework(name):
     code = f"import sys, infoser.{name}; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
