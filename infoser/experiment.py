@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import infoser
-from infoser import compilation_cache, demo, parallel, protocols, run_folder, shards
+from infoser import compilation_cache, demo, parallel, prediction_table, protocols, run_folder, shards
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.encoders.identity import describe
@@ -21,7 +21,7 @@ from infoser.links import speaker_clusters
 from infoser.matrix import Unit, check_text, usable_labels
 from infoser.metrics.scores import Predictions, Scores, score_rows
 from infoser.quality import quality_rows
-from infoser.runs import run_space
+from infoser.runs import HeadOutputs, run_space
 from infoser.saved_config import fingerprint
 from infoser.stages.classify import MODALITIES
 from infoser.trainer import Trainer
@@ -47,7 +47,9 @@ def train(config: Config) -> dict[str, Any]:
     trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus))
     with run_folder.locked(config.run_dir):
         run_folder.claim(config, corpus)
-        results = run(config, corpus, trainer)
+        heads: dict[str, list[HeadOutputs]] = {}
+        results = run(config, corpus, trainer, heads)
+        prediction_table.write(config.run_dir, prediction_table.table(heads, corpus))
         run_folder.write_results(config.run_dir, results)
         if config.final:
             train_final(config, corpus, trainer)
@@ -136,13 +138,16 @@ def make_trainer(config: Config, folder: Path, *, plan: str = "", restore_only: 
     )
 
 
-def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
+def run(
+    config: Config, corpus: Corpus, trainer: Trainer, heads: dict[str, list[HeadOutputs]] | None = None
+) -> dict[str, Any]:
     """Trains (or restores) every run and scores them.
 
     Args:
       config: the settings.
       corpus: the corpus.
       trainer: of the run folder.
+      heads: takes up what the heads of each cell say, where it is given.
 
     Returns:
       The results as plain JSON values: `rows`, `quality`, `provenance`, `notes`.
@@ -161,6 +166,8 @@ def run(config: Config, corpus: Corpus, trainer: Trainer) -> dict[str, Any]:
     for cell, cell_config in cells(config).items():
         outputs = run_space(cell_config, corpus, folds, trainer)
         notes += outputs.notes
+        if heads is not None:
+            heads[cell] = [head for head in outputs.heads if not head.probe]
         predictions += [
             Predictions(
                 variant=head.variant,

@@ -63,7 +63,7 @@ LAYERS = (
     ("teacher",),
     ("pools",),
     ("runs",),
-    ("quality",),
+    ("prediction_table", "quality"),
     ("experiment",),
     ("inspection", "prediction", "report"),
     ("train", "eval"),

@@ -1,0 +1,330 @@
+"""The tables of a report, from score rows, qualities, panels and predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from infoser.metrics.calibration import Reliability
+from infoser.report.sources import Row, Said, Sources
+from infoser.report.table import Column, Table, count, number, percent, text
+
+#: Least probable utterances that are listed of each variant and modality.
+WORST = 10
+_SCORES = {"wa": "WA", "ua": "UA", "macro_f1": "macro-F1"}
+_WHO = (text("variant", "variant"), text("cell", "cell", "settings that differ from the run's own"))
+_INTERVAL = " [{}, {}]"
+MEASURES = {
+    "frechet": ("Fréchet distance", 2),
+    "kid": ("KID", 4),
+    "two_sample_accuracy": ("C2ST accuracy", 3),
+    "precision": ("precision", 2),
+    "recall": ("recall", 2),
+    "density": ("density", 2),
+    "coverage": ("coverage", 2),
+    "memorised_nearer_to_train_share": ("nearer to training rows", 3),
+    "memorised_auc": ("memorisation AUC", 3),
+    "memorised_copies_share": ("copies", 3),
+}
+
+
+def headline(sources: Sources, modality: str, subset: str = "all") -> Table:
+    """WA, UA and macro-F1 of every variant and cell: mean over folds, pooled, and the difference to `none`."""
+    rows = []
+    own = sources.pick(modality=modality, subset=subset)
+    by_key = {(row["variant"], row["cell"], row["aggregate"]): row for row in own}
+    for variant, cell in dict.fromkeys((row["variant"], row["cell"]) for row in own):
+        mean, pooled = (by_key[variant, cell, aggregate] for aggregate in ("mean", "pooled"))
+        row = {"variant": variant, "cell": cell, "modality": modality, "subset": subset}
+        row |= {f"{key}_mean": mean[key] for key in (*_SCORES, "ua_std")}
+        row |= {f"{key}_pooled": pooled[key] for key in (*_SCORES, "ua_low", "ua_high")}
+        row |= {key: pooled[key] for key in ("ua_minus_none", "ua_minus_none_low", "ua_minus_none_high")}
+        rows.append(row | {key: pooled[key] for key in ("folds", "seeds", "n", "protocol", "label_fraction")})
+    where = f"{modality}" + ("" if subset == "all" else f", {subset.replace('_', '-')} utterances")
+    return Table(
+        f"headline-{modality}" + ("" if subset == "all" else f"-{subset}"),
+        f"{where}: WA, UA and macro-F1 in %. {fold_rule(sources)}; {_n(rows)}. Mean: seeds averaged within a fold, then over "
+        "folds, ± standard deviation over folds. Pooled: predictions of all folds together, [95 % interval over speakers].",
+        _shown(
+            rows,
+            *_WHO,
+            percent("UA mean ± std", "ua_mean", "ua_std", rest=" ± {}"),
+            percent("WA mean", "wa_mean"),
+            percent("macro-F1 mean", "macro_f1_mean"),
+            percent("UA pooled [95 %]", "ua_pooled", "ua_low", "ua_high", rest=_INTERVAL),
+            percent("WA pooled", "wa_pooled"),
+            percent("macro-F1 pooled", "macro_f1_pooled"),
+            percent(
+                "UA − none, pooled [95 %]",
+                "ua_minus_none",
+                "ua_minus_none_low",
+                "ua_minus_none_high",
+                rest=_INTERVAL,
+                signed=True,
+                about="paired by fold and seed",
+            ),
+            count("N", "n", "test utterances, each counted once"),
+            count("folds", "folds"),
+            count("seeds", "seeds"),
+        ),
+        rows,
+    )
+
+
+def folds(sources: Sources, modality: str) -> Table:
+    """WA, UA and macro-F1 of every fold."""
+    rows = [row for row in sources.pick(modality=modality, subset="all") if row["aggregate"] not in ("mean", "pooled")]
+    return Table(
+        f"folds-{modality}",
+        f"{modality}, each fold: WA, UA and macro-F1 in %, averaged over seeds. {fold_rule(sources)}.",
+        _shown(
+            rows,
+            *_WHO,
+            text("fold", "aggregate"),
+            percent("UA ± std over seeds", "ua", "ua_std", rest=" ± {}"),
+            percent("WA", "wa"),
+            percent("macro-F1", "macro_f1"),
+            percent("UA − none", "ua_minus_none", signed=True),
+            count("N", "n"),
+            count("seeds", "seeds"),
+        ),
+        [_without(row, "recalls", "confusion", "folds") for row in rows],
+    )
+
+
+def recalls(sources: Sources, modality: str) -> Table:
+    """Recall of every class, pooled over folds."""
+    rows = []
+    for row in sources.pick(modality=modality, subset="all", aggregate="pooled"):
+        own = {"variant": row["variant"], "cell": row["cell"], "modality": modality, "ua": row["ua"], "n": row["n"]}
+        rows.append(own | {f"recall {name}": row["recalls"][name] for name in sources.classes})
+    return Table(
+        f"recalls-{modality}",
+        f"{modality}, each class: recall in %, pooled over folds, averaged over seeds; UA is their mean over the classes present. "
+        f"{fold_rule(sources)}; {_n(rows)}.",
+        _shown(
+            rows,
+            *_WHO,
+            *(percent(name, f"recall {name}") for name in sources.classes),
+            percent("UA", "ua"),
+            count("N", "n"),
+        ),
+        rows,
+    )
+
+
+def confusions(sources: Sources, modality: str) -> Table:
+    """Counts and rates of true and predicted classes."""
+    rows = []
+    for row in sources.pick(modality=modality, subset="all", aggregate="pooled"):
+        for name, counts in zip(sources.classes, row["confusion"], strict=True):
+            own = {"variant": row["variant"], "cell": row["cell"], "modality": modality, "true": name}
+            whole = sum(counts)
+            own |= {f"count {other}": each for other, each in zip(sources.classes, counts, strict=True)}
+            own |= {f"rate {o}": each / whole if whole else None for o, each in zip(sources.classes, counts, strict=True)}
+            rows.append(own)
+    return Table(
+        f"confusion-{modality}",
+        f"{modality}: utterances of each true class (rows) by predicted class (columns), summed over folds and seeds, and as % of "
+        f"the true class. {fold_rule(sources)}.",
+        _shown(
+            rows,
+            *_WHO,
+            text("true class", "true"),
+            *(count(f"{name}, count", f"count {name}") for name in sources.classes),
+            *(percent(f"{name}, %", f"rate {name}") for name in sources.classes),
+        ),
+        rows,
+    )
+
+
+def information(sources: Sources) -> Table:
+    """What features hold about their class, with ceiling and null, and what they teach."""
+    rows = sources.results["quality"]
+    estimator = rows[0]["estimator"] if rows else ""
+    return Table(
+        "information",
+        f"Information about the emotion in features, in nats ({estimator}; mean over seeds within a fold, then folds, ± standard "
+        "error over folds), beside its ceiling (ln of the number of classes) and the 95th percentile of its null (labels permuted "
+        "within each fold); UA in % of a fresh classifier trained on generated and tested on real rows (TSTR), the other way "
+        f"round (TRTS), and on real rows both times (TRTR). {fold_rule(sources)}.",
+        _shown(
+            rows,
+            Column("features", ("variant",)),
+            _WHO[1],
+            text("modality", "modality"),
+            number("I(emotion; feature) ≥", "class_information_nats", "class_information_standard_error", rest=" ± {}"),
+            number("null, 95th percentile", "class_information_null_95_nats"),
+            number("ceiling", "class_information_ceiling_nats"),
+            number("p", "class_information_p", about="share of the null that reaches the estimate"),
+            percent("recovered", "recovered_ua", about="how often a fresh q names the class that a row was made from"),
+            percent("TSTR UA", "tstr_ua"),
+            percent("TRTS UA", "trts_ua"),
+            percent("TRTR UA", "trtr_ua"),
+            count("runs", "runs"),
+        ),
+        rows,
+    )
+
+
+def panel(rows: Sequence[Row]) -> Table:
+    """The quality panel: each measure of the added rows beside what as many real rows get."""
+    own = [
+        row | {"name": MEASURES[row["measure"]][0], "p_value": row.get("p")}
+        for row in rows
+        if row["reference"] and row["measure"] in MEASURES
+    ]
+    return Table(
+        "panel",
+        "Added rows against a reference, beside what as many real rows of the reference itself and training rows get. Means over "
+        "seeds within a fold, then folds, ± standard error over folds; N is the rows of a sample. C2ST accuracy: of a classifier "
+        "that tells the rows from the reference, 0.5 where it can't.",
+        _shown(
+            own,
+            *_WHO,
+            text("modality", "modality"),
+            text("reference", "reference"),
+            text("class", "class"),
+            text("measure", "name"),
+            number("added rows", "value", "standard_error", rest=" ± {}", places=4),
+            number("real rows", "real", "real_standard_error", rest=" ± {}", places=4),
+            number("training rows", "train", places=4),
+            number("p", "p_value"),
+            number("N", "rows", places=0),
+            count("runs", "runs"),
+        ),
+        own,
+    )
+
+
+def panel_information(rows: Sequence[Row]) -> Table:
+    """Information in added rows, by fresh models, beside that in training rows."""
+    own = [row for row in rows if not row["reference"]]
+    return Table(
+        "panel-information",
+        "Information in nats by fresh models on held-out rows, in added and in as many training rows. Means over seeds within a "
+        "fold, then folds, ± standard error.",
+        _shown(
+            own,
+            *_WHO,
+            text("modality", "modality"),
+            text("information", "measure"),
+            number("added rows", "value", "standard_error", rest=" ± {}"),
+            number("training rows", "real", "real_standard_error", rest=" ± {}"),
+            number("null", "null", "null_standard_error", rest=" ± {}"),
+            number("ceiling", "ceiling"),
+            number("N", "rows", places=0),
+        ),
+        own,
+    )
+
+
+def calibration(found: Mapping[tuple[str, str], Reliability], sources: Sources) -> Table:
+    """ECE, NLL and the Brier score of every variant and modality."""
+    rows = []
+    for (variant, modality), own in found.items():
+        filled = own.count > 0
+        weight = own.count[filled] / own.count.sum()
+        rows.append(
+            {
+                "variant": variant,
+                "cell": sources.base,
+                "modality": modality,
+                "ece": own.ece,
+                "confidence": float((weight * own.confidence[filled]).sum()),
+                "accuracy": float((weight * own.accuracy[filled]).sum()),
+                "nll_nats": own.nll,
+                "brier": own.brier,
+                "n": int(own.count.sum()),
+            }
+        )
+    return Table(
+        "calibration",
+        "Calibration over the predictions of all folds and seeds together. ECE: expected calibration error in % (15 bins of equal "
+        "width); confidence: mean probability of the predicted class; WA: how often it is right; NLL: mean −ln of the true class' "
+        f"probability; Brier: 0 (best) to 2. {fold_rule(sources)}; N counts each utterance once per seed.",
+        _shown(
+            rows,
+            text("variant", "variant"),
+            _WHO[1],
+            text("modality", "modality"),
+            percent("ECE", "ece"),
+            percent("confidence", "confidence"),
+            percent("WA", "accuracy"),
+            number("NLL, nats", "nll_nats"),
+            number("Brier", "brier"),
+            count("N", "n"),
+        ),
+        rows,
+    )
+
+
+def worst(said: Mapping[tuple[str, str], Said], sources: Sources) -> Table:
+    """The labelled test utterances whose true class got the least probability, averaged over seeds."""
+    rows: list[dict[str, Any]] = []
+    for (variant, modality), own in said.items():
+        ids, first, which = np.unique(own.utterance_id.astype(str), return_index=True, return_inverse=True)
+        seeds = np.bincount(which)
+        mean = np.stack([np.bincount(which, each) / seeds for each in own.probability.T.astype(np.float64)], axis=1)
+        label = own.label[first]
+        true = np.take_along_axis(mean, label[:, None], axis=1)[:, 0]
+        for place, i in enumerate(np.argsort(true, kind="stable")[:WORST], start=1):
+            predicted = int(mean[i].argmax())
+            rows.append(
+                {
+                    "variant": variant,
+                    "modality": modality,
+                    "rank": place,
+                    "utterance_id": str(ids[i]),
+                    "fold": str(own.fold[first[i]]),
+                    "true": sources.classes[label[i]],
+                    "predicted": sources.classes[predicted],
+                    "probability_of_true": float(true[i]),
+                    "probability_of_predicted": float(mean[i, predicted]),
+                    "seeds": int(seeds[i]),
+                }
+            )
+    return Table(
+        "worst",
+        f"The {WORST} labelled test utterances of each variant and modality whose true class got the least probability, averaged "
+        f"over seeds. {fold_rule(sources)}.",
+        (
+            text("utterance", "utterance_id"),
+            text("variant", "variant"),
+            text("modality", "modality"),
+            count("rank", "rank"),
+            text("true", "true"),
+            text("predicted", "predicted"),
+            number("p(true)", "probability_of_true", places=4),
+            number("p(predicted)", "probability_of_predicted", places=4),
+            text("fold", "fold"),
+            count("seeds", "seeds"),
+        ),
+        rows,
+    )
+
+
+def fold_rule(sources: Sources) -> str:
+    """The rule of the folds, as captions name it."""
+    number_of_folds = len(sources.results["provenance"]["folds"])
+    return f"Folds: {sources.results['provenance']['protocol']} ({number_of_folds})"
+
+
+def _n(rows: Iterable[Row]) -> str:
+    sizes = sorted({row["n"] for row in rows}, reverse=True)
+    return "N = " + " or ".join(f"{size:,}" for size in sizes) + " test utterances"
+
+
+def _shown(rows: Sequence[Row], *columns: Column) -> tuple[Column, ...]:
+    """The columns without those that say nothing: a cell that is the same '' everywhere, numbers that are nowhere."""
+    return tuple(
+        column
+        for column in columns
+        if (column.fields != ("cell",) and column.places is None) or any(row.get(column.fields[0]) not in (None, "") for row in rows)
+    )
+
+
+def _without(row: Row, *names: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in names}
