@@ -138,9 +138,7 @@ def make_trainer(config: Config, folder: Path, *, plan: str = "", restore_only: 
     )
 
 
-def run(
-    config: Config, corpus: Corpus, trainer: Trainer, heads: dict[str, list[HeadOutputs]] | None = None
-) -> dict[str, Any]:
+def run(config: Config, corpus: Corpus, trainer: Trainer, heads: dict[str, list[HeadOutputs]] | None = None) -> dict[str, Any]:
     """Trains (or restores) every run and scores them.
 
     Args:

@@ -322,7 +322,8 @@ def _shown(rows: Sequence[Row], *columns: Column) -> tuple[Column, ...]:
     return tuple(
         column
         for column in columns
-        if (column.fields != ("cell",) and column.places is None) or any(row.get(column.fields[0]) not in (None, "") for row in rows)
+        if (column.fields != ("cell",) and column.places is None)
+        or any(row.get(column.fields[0]) not in (None, "") for row in rows)
     )
 
 

@@ -94,7 +94,9 @@ class Table:
     def as_html(self) -> str:
         """A `<table>` whose numbers are `<data>` elements that hold every digit."""
         heads = "".join(_heading(column) for column in self.columns)
-        body = "\n".join("<tr>" + "".join(_cell(column, row, i == 0) for i, column in enumerate(self.columns)) for row in self.rows)
+        body = "\n".join(
+            "<tr>" + "".join(_cell(column, row, i == 0) for i, column in enumerate(self.columns)) for row in self.rows
+        )
         return (
             f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(self.caption, quote=True)}">'
             f'<table id="table-{self.name}"><caption>{html.escape(self.caption)} '
