@@ -59,11 +59,11 @@ class _Report:
         self.sections.append(Section(anchor, title))
         return self.sections[-1]
 
-    def table(self, section: Section, table: Table, summary: str = "") -> None:
-        """Puts a table into a section and its CSV beside the page; long ones are folded away."""
+    def table(self, section: Section, table: Table, summary: str = "", most: int = _MANY) -> None:
+        """Puts a table into a section and its CSV beside the page; long ones with a summary are folded away."""
         self.tables.append(table)
         (self.folder / "tables" / f"{table.name}.csv").write_text(table.as_csv(), "utf-8", newline="")
-        if summary and len(table.rows) > _MANY:
+        if summary and len(table.rows) > most:
             section.hidden(f"{summary} ({len(table.rows):,} rows)", table.as_html())
         else:
             section.parts.append(table.as_html())
@@ -241,7 +241,8 @@ def _verdict(found: Sources) -> str:
         return f"{_count(len(rows), 'difference')} to none, without intervals: there are too few speakers for any."
     above, below = sum(row["ua_minus_none_low"] > 0 for row in told), sum(row["ua_minus_none_high"] < 0 for row in told)
     return (
-        f"Of {_count(len(told), 'interval')} of UA − none (pooled, 95 %, over speakers), {above} lie above zero and {below} below. "
+        f"Of {_count(len(told), 'interval')} of UA − none (pooled, 95 %, over speakers), {above} lie above zero and "
+        f"{below} below. "
         "Nothing is corrected for their number: one in twenty excludes zero by chance."
     )
 
@@ -254,7 +255,7 @@ def _classes(report: _Report) -> None:
     for modality in modalities:
         if found.pick(modality=modality, subset="all", aggregate="pooled", cell=found.base):
             report.picture(section, score_figures.confusions(found, modality))
-        report.table(section, score_tables.confusions(found, modality), f"{modality}: confusion counts and rates")
+        report.table(section, score_tables.confusions(found, modality), f"{modality}: confusion counts and rates", most=0)
 
 
 def _studies(report: _Report) -> None:
@@ -324,7 +325,8 @@ def _embeddings(report: _Report, request: Request) -> None:
         return
     section = report.section("embeddings", title)
     section.paragraph(
-        "Rows of one fold and seed, at most as many of each kind as shown, standardised as heads read them. What lies apart here "
+        "Rows of one fold and seed, at most as many of each kind as shown, standardised as heads read them. What lies "
+        "apart here "
         "is apart; what lies together here may still be told apart in the other dimensions."
     )
     for each in found:
@@ -343,7 +345,11 @@ def _predictions(report: _Report) -> None:
         report.picture(section, score_figures.reliabilities(measured, found, modality))
     report.table(section, score_tables.calibration(measured, found))
     section = report.section("worst", "Worst utterances")
-    report.table(section, score_tables.worst(found.said, found), "Least probable utterances")
+    first = next(variant for variant, _ in found.said)
+    own = {key: said for key, said in found.said.items() if key[0] == first}
+    report.table(section, score_tables.worst(own, found, f"worst-{first}"))
+    if len(own) < len(found.said):
+        report.table(section, score_tables.worst(found.said, found), "The same of every variant", most=0)
 
 
 def _training(report: _Report) -> None:

@@ -101,7 +101,8 @@ def response(sources: Sources, key: str, rest: str, cell_of: Mapping[float, str]
     caption = f"{title}: UA pooled over folds, in %, bands: 95 % intervals over speakers. {fold_rule(sources)}.{where}{left}"
     table = Table(
         f"by-{slug}",
-        f"{title}: UA pooled over folds, in % [95 % interval over speakers], paired difference to none. {fold_rule(sources)}.{where}",
+        f"{title}: UA pooled over folds, in % [95 % interval over speakers], paired difference to none. "
+        f"{fold_rule(sources)}.{where}",
         (
             text("variant", "variant"),
             text("modality", "modality"),
@@ -163,7 +164,8 @@ def training(curve: Curve, number: int) -> Picture | None:
     last = "; ".join(f"{term} ends at {_mean(values)[0][-1]:.3g}" for term, values in terms.items())
     return Picture(
         f"training-{number:02d}-" + "".join(one if one.isascii() and one.isalnum() else "-" for one in curve.group)[:60],
-        f"{curve.group}: loss terms by step, means over chunks of steps; the mean over {folds} folds × {seeds} seeds, bands: ± one "
+        f"{curve.group}: loss terms by step, means over chunks of steps; the mean over {folds} folds × {seeds} seeds, "
+        "bands: ± one "
         f"standard deviation over them.{left}",
         f"Training curves of {curve.group}. {last}.",
         figure,

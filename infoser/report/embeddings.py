@@ -135,8 +135,16 @@ def scatter(one: Embedded, classes: Sequence[str]) -> Picture:
             )
         title = "all classes" if which is None else in_figure(classes[which])
         axis.set_title(f"{title}\n{sizes[0]} real, {sizes[1]} generated", loc="left")
+        axis.grid(False)
         axis.tick_params(labelbottom=False, labelleft=False, length=0)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, markerscale=2)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside upper left",
+        ncols=2,
+        markerscale=2,
+        title=in_figure(f"{one.variant}: {METHODS[one.method]}", 40),
+        alignment="left",
+    )
     shares = ", ".join(f"{100 * share:.0f} %" for share in one.explained)
     how = {
         "pca": f"principal components of the real rows (their shares of the variance: {shares})",
@@ -151,8 +159,8 @@ def scatter(one: Embedded, classes: Sequence[str]) -> Picture:
     )
     return Picture(
         f"{one.method}-{_slug(one.variant)}",
-        f"{one.variant}: real training rows (circles) and rows it adds (triangles), audio, fold {one.fold}, seed {one.seed}: {how}."
-        + left,
+        f"{one.variant}: real training rows (circles) and rows it adds (triangles), audio, fold {one.fold}, seed "
+        f"{one.seed}: {how}." + left,
         f"Scatter plots of real and generated rows of {one.variant}, for all classes and each class.{said}",
         figure,
     )

@@ -1,4 +1,5 @@
-"""Text that comes from data, made fit to be shown: inert, of bounded length, and never able to turn around what is beside it."""
+"""Text that comes from data, made fit to be shown: inert, of bounded length, and never able to turn around what is "
+"beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import unicodedata
 MOST = 48
 #: Most characters of a name in a figure.
 MOST_IN_FIGURE = 22
+#: Most characters of a name that is not broken over lines.
+_SHORT = 24
 _REPLACED = "\ufffd"
 #: Joins emoji; harmless where it stands between them.
 _JOINERS = "\u200c\u200d"
@@ -34,7 +37,7 @@ def as_html(text: str, most: int = MOST) -> str:
     """A name for a page: escaped, isolated from the direction of its surroundings, cut visibly with the whole as a tooltip."""
     shown = visible(text)
     if len(shown) <= most:
-        return f"<bdi>{html.escape(shown)}</bdi>"
+        return f"<bdi{' class=short' if len(shown) <= _SHORT else ''}>{html.escape(shown)}</bdi>"
     return f'<bdi title="{attribute(text)}">{html.escape(shortened(shown, most))}</bdi>'
 
 

@@ -1,4 +1,5 @@
-"""A page that needs nothing but itself: sections, tables, and figures within it; its one script is the only one that may run."""
+"""A page that needs nothing but itself: sections, tables, and figures within it; its one script is the only one that "
+"may run."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ from infoser.report.style import Picture
 
 #: Most lines of an interval figure, and panels of one with a panel for each variant; what is beyond is in the tables.
 MOST_LINES, MOST_PANELS = 40, 24
+#: Predictions below which a bin's accuracy is shown as uncertain.
+FEW = 20
 
 
 def intervals(sources: Sources) -> Picture:
@@ -67,8 +69,9 @@ def confusions(sources: Sources, modality: str) -> Picture:
     """Confusion matrices of every variant of the base cell: rate and count."""
     rows = sources.pick(modality=modality, subset="all", aggregate="pooled", cell=sources.base)
     shown, size = rows[:MOST_PANELS], len(sources.classes)
-    side = max(2.3, 0.55 * size + 1.1)
-    figure, axes = style.grid(len(shown), max(1, int(8.6 // side)), side, side)
+    side = max(2.4, 0.5 * size + 0.6)
+    columns = max(1, int(8.6 // side))
+    figure, axes = style.grid(len(shown), columns, side, side)
     labels = [in_figure(one, 12) for one in sources.classes]
     for number, (axis, row) in enumerate(zip(axes, shown, strict=True)):
         counts = np.array(row["confusion"], float)
@@ -84,11 +87,11 @@ def confusions(sources: Sources, modality: str) -> Picture:
                 ha="center",
                 va="center",
                 fontsize=7 if size <= 6 else 5.5,
-                color="white" if rate[i, j] > 0.5 else "black",
+                color="white" if rate[i, j] > 0.62 else "black",
             )
         axis.set_title(in_figure(row["variant"]), loc="left")
         axis.set_xticks(range(size), labels, rotation=45, ha="right")
-        first = number % max(1, int(8.6 // side)) == 0
+        first = number % columns == 0
         axis.set_yticks(range(size), labels if first else [""] * size)
         if first:
             axis.set_ylabel("true")
@@ -97,7 +100,8 @@ def confusions(sources: Sources, modality: str) -> Picture:
     alt = "; ".join(f"{row['variant']}: {_confused(row, sources.classes)}" for row in shown)
     return Picture(
         f"confusion-{modality}",
-        f"{modality}: confusion matrices, pooled over folds and seeds: % of the true class, and utterances (each once per seed). "
+        f"{modality}: confusion matrices, pooled over folds and seeds: % of the true class, and utterances (each once "
+        "per seed). "
         f"{fold_rule(sources)}{_cell(sources)}.{left}",
         f"Confusion matrices. {alt}.",
         figure,
@@ -120,11 +124,15 @@ def reliabilities(found: Mapping[tuple[str, str], Reliability], sources: Sources
     shown = dict(list(own.items())[:MOST_PANELS])
     figure, axes = style.grid(len(shown), 4, 2.1, 2.3, sharex=True, sharey=True)
     for axis, (variant, each) in zip(axes, shown.items(), strict=True):
-        filled = each.count > 0
+        filled, sure = each.count > 0, each.count >= FEW
         share = each.count / each.count.sum()
         axis.bar(each.low, share, width=each.high - each.low, align="edge", color="#cccccc", edgecolor="white")
         axis.plot([0, 1], [0, 1], color="#666666", linestyle="--", linewidth=0.9)
-        axis.plot(each.confidence[filled], each.accuracy[filled], color="black", marker="o", markersize=3.5)
+        axis.plot(each.confidence[sure], each.accuracy[sure], color="black", marker="o", markersize=3.5)
+        few = filled & ~sure
+        axis.plot(
+            each.confidence[few], each.accuracy[few], "o", color="#666666", markersize=3.5, fillstyle="none", clip_on=False
+        )
         axis.set_title(f"{in_figure(variant)}\nECE {100 * each.ece:.1f} %", loc="left")
         axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence")
         axis.set_xticks([0, 0.5, 1])
@@ -133,8 +141,10 @@ def reliabilities(found: Mapping[tuple[str, str], Reliability], sources: Sources
     said = "; ".join(f"{variant}: ECE {100 * each.ece:.1f} %" for variant, each in shown.items())
     return Picture(
         f"reliability-{modality}",
-        f"{modality}: reliability: accuracy (line) by confidence in 15 bins, beside what a calibrated classifier would have "
-        f"(dashed), and the share of the predictions in each bin (bars); all folds and seeds together. "
+        f"{modality}: reliability: accuracy (line) by confidence in 15 bins (hollow: fewer than {FEW} predictions), "
+        "beside what a "
+        "calibrated classifier would have (dashed), and the share of the predictions in each bin (bars); all folds and "
+        "seeds together. "
         f"{fold_rule(sources)}{_cell(sources)}.{left}",
         f"Reliability diagrams of {modality}. {said}.",
         figure,
@@ -164,12 +174,14 @@ def information(sources: Sources) -> Picture | None:
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     left = f" {len(rows) - len(shown)} further rows are in the table." if len(rows) > len(shown) else ""
     said = "; ".join(
-        f"{name(row)}, {row['modality']}: {row['class_information_nats']:.2f} (null {row['class_information_null_95_nats']:.2f})"
+        f"{name(row)}, {row['modality']}: {row['class_information_nats']:.2f} (null "
+        f"{row['class_information_null_95_nats']:.2f})"
         for row in shown
     )
     return Picture(
         "information",
-        "A lower bound on the information about the emotion in real features of the test part and in added rows, by a fresh q on "
+        "A lower bound on the information about the emotion in real features of the test part and in added rows, by a "
+        "fresh q on "
         f"rows held out from it, beside its ceiling and its null (labels permuted). {fold_rule(sources)}.{left}",
         f"Dot plot in nats, ceiling {ceiling:.2f}. {said}.",
         figure,

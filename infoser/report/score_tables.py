@@ -13,7 +13,7 @@ from infoser.report.table import Column, Table, count, number, percent, text
 
 #: Least probable utterances that are listed of each variant and modality.
 WORST = 10
-_SCORES = {"wa": "WA", "ua": "UA", "macro_f1": "macro-F1"}
+_SCORES = ("wa", "ua", "macro_f1")
 _WHO = (text("variant", "variant"), text("cell", "cell", "settings that differ from the run's own"))
 _INTERVAL = " [{}, {}]"
 MEASURES = {
@@ -38,8 +38,9 @@ def headline(sources: Sources, modality: str, subset: str = "all") -> Table:
     for variant, cell in dict.fromkeys((row["variant"], row["cell"]) for row in own):
         mean, pooled = (by_key[variant, cell, aggregate] for aggregate in ("mean", "pooled"))
         row = {"variant": variant, "cell": cell, "modality": modality, "subset": subset}
-        row |= {f"{key}_mean": mean[key] for key in (*_SCORES, "ua_std")}
-        row |= {f"{key}_pooled": pooled[key] for key in (*_SCORES, "ua_low", "ua_high")}
+        row |= {f"{key}_mean": mean[key] for key in _SCORES} | {"ua_std": mean["ua_std"]}
+        row |= {f"{key}_pooled": pooled[key] for key in _SCORES}
+        row |= {key: pooled[key] for key in ("ua_low", "ua_high")}
         row |= {key: pooled[key] for key in ("ua_minus_none", "ua_minus_none_low", "ua_minus_none_high")}
         rows.append(row | {key: pooled[key] for key in ("folds", "seeds", "n", "protocol", "label_fraction")})
     where = f"{modality}" + ("" if subset == "all" else f", {subset.replace('_', '-')} utterances")
@@ -102,7 +103,8 @@ def recalls(sources: Sources, modality: str) -> Table:
         rows.append(own | {f"recall {name}": row["recalls"][name] for name in sources.classes})
     return Table(
         f"recalls-{modality}",
-        f"{modality}, each class: recall in %, pooled over folds, averaged over seeds; UA is their mean over the classes present. "
+        f"{modality}, each class: recall in %, pooled over folds, averaged over seeds; UA is their mean over the "
+        "classes present. "
         f"{fold_rule(sources)}; {_n(rows)}.",
         _shown(
             rows,
@@ -127,7 +129,8 @@ def confusions(sources: Sources, modality: str) -> Table:
             rows.append(own)
     return Table(
         f"confusion-{modality}",
-        f"{modality}: utterances of each true class (rows) by predicted class (columns), summed over folds and seeds, and as % of "
+        f"{modality}: utterances of each true class (rows) by predicted class (columns), summed over folds and seeds, "
+        "and as % of "
         f"the true class. {fold_rule(sources)}.",
         _shown(
             rows,
@@ -146,8 +149,10 @@ def information(sources: Sources) -> Table:
     estimator = rows[0]["estimator"] if rows else ""
     return Table(
         "information",
-        f"Information about the emotion in features, in nats ({estimator}; mean over seeds within a fold, then folds, ± standard "
-        "error over folds), beside its ceiling (ln of the number of classes) and the 95th percentile of its null (labels permuted "
+        f"Information about the emotion in features, in nats ({estimator}; mean over seeds within a fold, then folds, ± "
+        "standard "
+        "error over folds), beside its ceiling (ln of the number of classes) and the 95th percentile of its null "
+        "(labels permuted "
         "within each fold); UA in % of a fresh classifier trained on generated and tested on real rows (TSTR), the other way "
         f"round (TRTS), and on real rows both times (TRTR). {fold_rule(sources)}.",
         _shown(
@@ -178,8 +183,10 @@ def panel(rows: Sequence[Row]) -> Table:
     ]
     return Table(
         "panel",
-        "Added rows against a reference, beside what as many real rows of the reference itself and training rows get. Means over "
-        "seeds within a fold, then folds, ± standard error over folds; N is the rows of a sample. C2ST accuracy: of a classifier "
+        "Added rows against a reference, beside what as many real rows of the reference itself and training rows get. "
+        "Means over "
+        "seeds within a fold, then folds, ± standard error over folds; N is the rows of a sample. C2ST accuracy: of a "
+        "classifier "
         "that tells the rows from the reference, 0.5 where it can't.",
         _shown(
             own,
@@ -204,7 +211,8 @@ def panel_information(rows: Sequence[Row]) -> Table:
     own = [row for row in rows if not row["reference"]]
     return Table(
         "panel-information",
-        "Information in nats by fresh models on held-out rows, in added and in as many training rows. Means over seeds within a "
+        "Information in nats by fresh models on held-out rows, in added and in as many training rows. Means over seeds "
+        "within a "
         "fold, then folds, ± standard error.",
         _shown(
             own,
@@ -242,8 +250,10 @@ def calibration(found: Mapping[tuple[str, str], Reliability], sources: Sources) 
         )
     return Table(
         "calibration",
-        "Calibration over the predictions of all folds and seeds together. ECE: expected calibration error in % (15 bins of equal "
-        "width); confidence: mean probability of the predicted class; WA: how often it is right; NLL: mean −ln of the true class' "
+        "Calibration over the predictions of all folds and seeds together. ECE: expected calibration error in % (15 "
+        "bins of equal "
+        "width); confidence: mean probability of the predicted class; WA: how often it is right; NLL: mean −ln of the "
+        "true class' "
         f"probability; Brier: 0 (best) to 2. {fold_rule(sources)}; N counts each utterance once per seed.",
         _shown(
             rows,
@@ -261,7 +271,7 @@ def calibration(found: Mapping[tuple[str, str], Reliability], sources: Sources) 
     )
 
 
-def worst(said: Mapping[tuple[str, str], Said], sources: Sources) -> Table:
+def worst(said: Mapping[tuple[str, str], Said], sources: Sources, name: str = "worst") -> Table:
     """The labelled test utterances whose true class got the least probability, averaged over seeds."""
     rows: list[dict[str, Any]] = []
     for (variant, modality), own in said.items():
@@ -287,8 +297,9 @@ def worst(said: Mapping[tuple[str, str], Said], sources: Sources) -> Table:
                 }
             )
     return Table(
-        "worst",
-        f"The {WORST} labelled test utterances of each variant and modality whose true class got the least probability, averaged "
+        name,
+        f"The {WORST} labelled test utterances of each variant and modality whose true class got the least probability, "
+        "averaged "
         f"over seeds. {fold_rule(sources)}.",
         (
             text("utterance", "utterance_id"),

@@ -107,7 +107,8 @@ def read(folder: Path, data_dir: Path | None = None) -> Sources:
     said, missing = _said(folder, data_dir, base, results)
     if panel is None:
         missing.append(
-            f"no quality panel (how like real rows the added ones are): python eval.py quality {folder} makes it, then make this "
+            f"no quality panel (how like real rows the added ones are): python eval.py quality {folder} makes it, then "
+            "make this "
             "report again"
         )
     return Sources(folder, config, results, panel, said, base, _curves(folder), missing)
@@ -119,7 +120,8 @@ def _results(folder: Path) -> dict[str, Any]:
         results = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InfoserError(
-            f"{folder} has no {run_folder.RESULTS}: training has not finished; run its training command again (it goes on where "
+            f"{folder} has no {run_folder.RESULTS}: training has not finished; run its training command again (it goes "
+            "on where "
             "it stopped), then make the report"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
@@ -158,7 +160,8 @@ def _said(
         except InfoserError as error:
             return {}, [
                 f"no predictions of single utterances (reliability, worst utterances): {folder} has no "
-                f"{prediction_table.PREDICTIONS}, and its heads can't be asked ({error}); run the training command again, which "
+                f"{prediction_table.PREDICTIONS}, and its heads can't be asked ({error}); run the training command "
+                "again, which "
                 "writes it"
             ]
     said = _grouped(rows)

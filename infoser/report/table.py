@@ -40,14 +40,14 @@ class Column:
     rest: str = ""
     about: str = ""
 
-    def shown(self, value: float) -> str:
+    def shown(self, value: float | int) -> str:
         """A number as it is shown."""
         if not math.isfinite(value):
             return str(value)
         text = f"{self.scale * value:{'+' if self.signed else ''},.{self.places}f}"
         return text.replace("-", "−")
 
-    def numbers(self, row: Row) -> list[float]:
+    def numbers(self, row: Row) -> list[float | int]:
         """The numbers that are there: none without the first; the further ones only all together."""
         first, *others = (row.get(one) for one in self.fields)
         if first is None:
@@ -94,15 +94,16 @@ class Table:
     def as_html(self) -> str:
         """A `<table>` whose numbers are `<data>` elements that hold every digit."""
         heads = "".join(_heading(column) for column in self.columns)
-        body = "\n".join(
-            "<tr>" + "".join(_cell(column, row, i == 0) for i, column in enumerate(self.columns)) for row in self.rows
-        )
+        body = "\n".join(f"<tr>{self._cells(row)}</tr>" for row in self.rows)
         return (
             f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(self.caption, quote=True)}">'
             f'<table id="table-{self.name}"><caption>{html.escape(self.caption)} '
             f'<a href="tables/{self.name}.csv" class="file">CSV</a></caption>\n'
             f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
         )
+
+    def _cells(self, row: Row) -> str:
+        return "".join(_cell(column, row, place == 0) for place, column in enumerate(self.columns))
 
     def as_csv(self) -> str:
         """Every field of the rows, every digit."""
