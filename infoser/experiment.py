@@ -321,6 +321,7 @@ def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fo
             },
             "speakers": len(np.unique(corpus.speaker)),
             "shards_hash": corpus.provenance.get("shards_hash"),
+            "settings": corpus.provenance.get("settings"),
         },
         "protocol": protocol,
         "folds": {fold.name: {"train": len(fold.train), "test": len(fold.test)} for fold in folds},

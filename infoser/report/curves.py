@@ -14,7 +14,7 @@ from infoser.report.labels import in_figure
 from infoser.report.score_tables import fold_rule
 from infoser.report.sources import Curve, Row, Sources
 from infoser.report.style import Picture
-from infoser.report.table import Table, number, percent, text
+from infoser.report.table import Table, percent, significant, text
 
 _TITLES = {
     "generate.ratio": "Dose and response: generated rows for each real one",
@@ -76,7 +76,7 @@ def response(sources: Sources, key: str, rest: str, cell_of: Mapping[float, str]
         for row in sources.pick(cell=cell, subset="all", aggregate="pooled")
     ]
     variants = list(dict.fromkeys(row["variant"] for row in rows))
-    figure, axes = style.grid(len(modalities), 3, 2.9, 2.9)
+    figure, axes = style.grid(len(modalities), 3, 2.9, 2.9, [*variants[:_MOST_LINES], "none"])
     for axis, modality in zip(axes, modalities, strict=True):
         for position, variant in enumerate(variants[:_MOST_LINES]):
             _line(axis, [row for row in rows if (row["modality"], row["variant"]) == (modality, variant)], variant, position)
@@ -93,7 +93,7 @@ def response(sources: Sources, key: str, rest: str, cell_of: Mapping[float, str]
         axis.set_xlabel(in_figure(key, 30))
     axes[0].set_ylabel("UA pooled, %")
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=4)
+    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=style.LEGEND_COLUMNS)
     title = _TITLES.get(key, f"UA by {key}")
     left = f" {len(variants) - _MOST_LINES} further variants are in the table." if len(variants) > _MOST_LINES else ""
     where = f" All with {rest}." if rest else ""
@@ -106,7 +106,7 @@ def response(sources: Sources, key: str, rest: str, cell_of: Mapping[float, str]
         (
             text("variant", "variant"),
             text("modality", "modality"),
-            number(key, "value", places=4),
+            significant(key, "value", 6),
             percent("UA pooled [95 %]", "ua", "ua_low", "ua_high", rest=" [{}, {}]"),
             percent(
                 "UA − none [95 %]", "ua_minus_none", "ua_minus_none_low", "ua_minus_none_high", rest=" [{}, {}]", signed=True
@@ -142,19 +142,21 @@ def training(curve: Curve, number: int) -> Picture | None:
     if not terms or not len(curve.steps):
         return None
     variants = list(dict.fromkeys(variant for _, _, variant in curve.runs))
-    figure, axes = style.grid(len(terms), 3, 2.6, 2.1, sharex=True)
+    labels = [in_figure(variant or "all runs") for variant in variants]
+    figure, axes = style.grid(len(terms), 3, 2.6, 2.1, labels if len(labels) > 1 else (), sharex=True)
     for axis, (term, values) in zip(axes, terms.items(), strict=True):
         for position, variant in enumerate(variants):
             own = values[[which == variant for _, _, which in curve.runs]]
             mean, spread = _mean(own)
             look = style.look(position) | {"marker": None}
-            axis.plot(curve.steps, mean, label=in_figure(variant or "all runs"), **look)
+            axis.plot(curve.steps, mean, label=labels[position], **look)
             axis.fill_between(curve.steps, mean - spread, mean + spread, color=look["color"], alpha=0.15, linewidth=0)
         axis.set_title(in_figure(term), loc="left")
     for axis in axes[-min(3, len(axes)) :]:
         axis.set_xlabel("step")
+        axis.tick_params(labelbottom=True)
     if len(variants) > 1:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=style.LEGEND_COLUMNS)
     folds, seeds = (len({run[i] for run in curve.runs}) for i in (0, 1))
     left = (
         f" {len(curve.terms) - len(terms)} further terms are in {curve.group}/metrics.jsonl."

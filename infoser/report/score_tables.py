@@ -9,25 +9,13 @@ import numpy as np
 
 from infoser.metrics.calibration import Reliability
 from infoser.report.sources import Row, Said, Sources
-from infoser.report.table import Column, Table, count, number, percent, text
+from infoser.report.table import Column, Table, count, number, percent, significant, text
 
 #: Least probable utterances that are listed of each variant and modality.
 WORST = 10
 _SCORES = ("wa", "ua", "macro_f1")
-_WHO = (text("variant", "variant"), text("cell", "cell", "settings that differ from the run's own"))
-_INTERVAL = " [{}, {}]"
-MEASURES = {
-    "frechet": ("Fréchet distance", 2),
-    "kid": ("KID", 4),
-    "two_sample_accuracy": ("C2ST accuracy", 3),
-    "precision": ("precision", 2),
-    "recall": ("recall", 2),
-    "density": ("density", 2),
-    "coverage": ("coverage", 2),
-    "memorised_nearer_to_train_share": ("nearer to training rows", 3),
-    "memorised_auc": ("memorisation AUC", 3),
-    "memorised_copies_share": ("copies", 3),
-}
+WHO = (text("variant", "variant"), text("cell", "cell", "settings that differ from the run's own"))
+INTERVAL = " [{}, {}]"
 
 
 def headline(sources: Sources, modality: str, subset: str = "all") -> Table:
@@ -48,13 +36,13 @@ def headline(sources: Sources, modality: str, subset: str = "all") -> Table:
         f"headline-{modality}" + ("" if subset == "all" else f"-{subset}"),
         f"{where}: WA, UA and macro-F1 in %. {fold_rule(sources)}; {_n(rows)}. Mean: seeds averaged within a fold, then over "
         "folds, ± standard deviation over folds. Pooled: predictions of all folds together, [95 % interval over speakers].",
-        _shown(
+        shown(
             rows,
-            *_WHO,
+            *WHO,
             percent("UA mean ± std", "ua_mean", "ua_std", rest=" ± {}"),
             percent("WA mean", "wa_mean"),
             percent("macro-F1 mean", "macro_f1_mean"),
-            percent("UA pooled [95 %]", "ua_pooled", "ua_low", "ua_high", rest=_INTERVAL),
+            percent("UA pooled [95 %]", "ua_pooled", "ua_low", "ua_high", rest=INTERVAL),
             percent("WA pooled", "wa_pooled"),
             percent("macro-F1 pooled", "macro_f1_pooled"),
             percent(
@@ -62,7 +50,7 @@ def headline(sources: Sources, modality: str, subset: str = "all") -> Table:
                 "ua_minus_none",
                 "ua_minus_none_low",
                 "ua_minus_none_high",
-                rest=_INTERVAL,
+                rest=INTERVAL,
                 signed=True,
                 about="paired by fold and seed",
             ),
@@ -80,9 +68,9 @@ def folds(sources: Sources, modality: str) -> Table:
     return Table(
         f"folds-{modality}",
         f"{modality}, each fold: WA, UA and macro-F1 in %, averaged over seeds. {fold_rule(sources)}.",
-        _shown(
+        shown(
             rows,
-            *_WHO,
+            *WHO,
             text("fold", "aggregate"),
             percent("UA ± std over seeds", "ua", "ua_std", rest=" ± {}"),
             percent("WA", "wa"),
@@ -106,9 +94,9 @@ def recalls(sources: Sources, modality: str) -> Table:
         f"{modality}, each class: recall in %, pooled over folds, averaged over seeds; UA is their mean over the "
         "classes present. "
         f"{fold_rule(sources)}; {_n(rows)}.",
-        _shown(
+        shown(
             rows,
-            *_WHO,
+            *WHO,
             *(percent(name, f"recall {name}") for name in sources.classes),
             percent("UA", "ua"),
             count("N", "n"),
@@ -132,100 +120,14 @@ def confusions(sources: Sources, modality: str) -> Table:
         f"{modality}: utterances of each true class (rows) by predicted class (columns), summed over folds and seeds, "
         "and as % of "
         f"the true class. {fold_rule(sources)}.",
-        _shown(
+        shown(
             rows,
-            *_WHO,
+            *WHO,
             text("true class", "true"),
             *(count(f"{name}, count", f"count {name}") for name in sources.classes),
             *(percent(f"{name}, %", f"rate {name}") for name in sources.classes),
         ),
         rows,
-    )
-
-
-def information(sources: Sources) -> Table:
-    """What features hold about their class, with ceiling and null, and what they teach."""
-    rows = sources.results["quality"]
-    estimator = rows[0]["estimator"] if rows else ""
-    return Table(
-        "information",
-        f"Information about the emotion in features, in nats ({estimator}; mean over seeds within a fold, then folds, ± "
-        "standard "
-        "error over folds), beside its ceiling (ln of the number of classes) and the 95th percentile of its null "
-        "(labels permuted "
-        "within each fold); UA in % of a fresh classifier trained on generated and tested on real rows (TSTR), the other way "
-        f"round (TRTS), and on real rows both times (TRTR). {fold_rule(sources)}.",
-        _shown(
-            rows,
-            Column("features", ("variant",)),
-            _WHO[1],
-            text("modality", "modality"),
-            number("I(emotion; feature) ≥", "class_information_nats", "class_information_standard_error", rest=" ± {}"),
-            number("null, 95th percentile", "class_information_null_95_nats"),
-            number("ceiling", "class_information_ceiling_nats"),
-            number("p", "class_information_p", about="share of the null that reaches the estimate"),
-            percent("recovered", "recovered_ua", about="how often a fresh q names the class that a row was made from"),
-            percent("TSTR UA", "tstr_ua"),
-            percent("TRTS UA", "trts_ua"),
-            percent("TRTR UA", "trtr_ua"),
-            count("runs", "runs"),
-        ),
-        rows,
-    )
-
-
-def panel(rows: Sequence[Row]) -> Table:
-    """The quality panel: each measure of the added rows beside what as many real rows get."""
-    own = [
-        row | {"name": MEASURES[row["measure"]][0], "p_value": row.get("p")}
-        for row in rows
-        if row["reference"] and row["measure"] in MEASURES
-    ]
-    return Table(
-        "panel",
-        "Added rows against a reference, beside what as many real rows of the reference itself and training rows get. "
-        "Means over "
-        "seeds within a fold, then folds, ± standard error over folds; N is the rows of a sample. C2ST accuracy: of a "
-        "classifier "
-        "that tells the rows from the reference, 0.5 where it can't.",
-        _shown(
-            own,
-            *_WHO,
-            text("modality", "modality"),
-            text("reference", "reference"),
-            text("class", "class"),
-            text("measure", "name"),
-            number("added rows", "value", "standard_error", rest=" ± {}", places=4),
-            number("real rows", "real", "real_standard_error", rest=" ± {}", places=4),
-            number("training rows", "train", places=4),
-            number("p", "p_value"),
-            number("N", "rows", places=0),
-            count("runs", "runs"),
-        ),
-        own,
-    )
-
-
-def panel_information(rows: Sequence[Row]) -> Table:
-    """Information in added rows, by fresh models, beside that in training rows."""
-    own = [row for row in rows if not row["reference"]]
-    return Table(
-        "panel-information",
-        "Information in nats by fresh models on held-out rows, in added and in as many training rows. Means over seeds "
-        "within a "
-        "fold, then folds, ± standard error.",
-        _shown(
-            own,
-            *_WHO,
-            text("modality", "modality"),
-            text("information", "measure"),
-            number("added rows", "value", "standard_error", rest=" ± {}"),
-            number("training rows", "real", "real_standard_error", rest=" ± {}"),
-            number("null", "null", "null_standard_error", rest=" ± {}"),
-            number("ceiling", "ceiling"),
-            number("N", "rows", places=0),
-        ),
-        own,
     )
 
 
@@ -255,10 +157,10 @@ def calibration(found: Mapping[tuple[str, str], Reliability], sources: Sources) 
         "width); confidence: mean probability of the predicted class; WA: how often it is right; NLL: mean −ln of the "
         "true class' "
         f"probability; Brier: 0 (best) to 2. {fold_rule(sources)}; N counts each utterance once per seed.",
-        _shown(
+        shown(
             rows,
             text("variant", "variant"),
-            _WHO[1],
+            WHO[1],
             text("modality", "modality"),
             percent("ECE", "ece"),
             percent("confidence", "confidence"),
@@ -308,8 +210,8 @@ def worst(said: Mapping[tuple[str, str], Said], sources: Sources, name: str = "w
             count("rank", "rank"),
             text("true", "true"),
             text("predicted", "predicted"),
-            number("p(true)", "probability_of_true", places=4),
-            number("p(predicted)", "probability_of_predicted", places=4),
+            significant("p(true)", "probability_of_true", 2),
+            significant("p(predicted)", "probability_of_predicted", 3),
             text("fold", "fold"),
             count("seeds", "seeds"),
         ),
@@ -328,7 +230,7 @@ def _n(rows: Iterable[Row]) -> str:
     return "N = " + " or ".join(f"{size:,}" for size in sizes) + " test utterances"
 
 
-def _shown(rows: Sequence[Row], *columns: Column) -> tuple[Column, ...]:
+def shown(rows: Sequence[Row], *columns: Column) -> tuple[Column, ...]:
     """The columns without those that say nothing: a cell that is the same '' everywhere, numbers that are nowhere."""
     return tuple(
         column

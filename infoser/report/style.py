@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,11 +98,26 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
-def grid(panels: int, columns: int, width: float, height: float, **more: Any) -> tuple[Any, list[Any]]:
-    """A figure of so many panels, `width` × `height` inches each, and their axes; what is left of the last row is empty."""
+#: Entries of a legend side by side, and the height of a line of them in inches.
+LEGEND_COLUMNS, _LEGEND_LINE = 4, 0.2
+
+
+def grid(
+    panels: int, columns: int, width: float, height: float, legend: Sequence[str] = (), **more: Any
+) -> tuple[Any, list[Any]]:
+    """A figure of panels, and their axes; what is left of the last row is empty.
+
+    Args:
+      panels: how many.
+      columns: at most so many side by side.
+      width, height: of each, in inches.
+      legend: the entries that a legend above them is going to have.
+      more: passed on to `subplots`.
+    """
     columns = min(columns, panels)
     rows = -(-panels // columns)
-    figure = new_figure(max(3.2, width * columns), height * rows + 0.3)
+    lines = -(-len(legend) // LEGEND_COLUMNS)
+    figure = new_figure(max(7.2 if legend else 3.2, width * columns), height * rows + 0.3 + _LEGEND_LINE * lines)
     axes = figure.subplots(rows, columns, squeeze=False, **more).ravel().tolist()
     for spare in axes[panels:]:
         spare.set_axis_off()

@@ -30,6 +30,7 @@ class Column:
       signed: whether a plus sign is shown.
       rest: how the further fields are shown, where the first of them is there: " ± {}" or " [{}, {}]".
       about: a sentence on what it is, as a tooltip.
+      significant: whether `places` counts significant digits instead of decimals.
     """
 
     heading: str
@@ -39,12 +40,14 @@ class Column:
     signed: bool = False
     rest: str = ""
     about: str = ""
+    significant: bool = False
 
     def shown(self, value: float | int) -> str:
         """A number as it is shown."""
         if not math.isfinite(value):
             return str(value)
-        text = f"{self.scale * value:{'+' if self.signed else ''},.{self.places}f}"
+        kind = f".{self.places}g" if self.significant else f",.{self.places}f"
+        text = f"{self.scale * value:{'+' if self.signed else ''}{kind}}"
         return text.replace("-", "−")
 
     def numbers(self, row: Row) -> list[float | int]:
@@ -68,6 +71,11 @@ def percent(heading: str, *fields: str, rest: str = "", signed: bool = False, pl
 def number(heading: str, *fields: str, places: int = 3, rest: str = "", signed: bool = False, about: str = "") -> Column:
     """A column of numbers as they are."""
     return Column(heading, fields, places, 1.0, signed, rest, about)
+
+
+def significant(heading: str, name: str, digits: int, about: str = "") -> Column:
+    """A column of numbers of any size, to so many significant digits."""
+    return Column(heading, (name,), digits, about=about, significant=True)
 
 
 def count(heading: str, name: str, about: str = "") -> Column:
