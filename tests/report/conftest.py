@@ -1,7 +1,7 @@
 """Run folders as training leaves them, made without any training: of any shape, with any names."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from infoser.leakage import Fold
 from infoser.matrix import Unit
 from infoser.metrics.scores import Predictions, score_rows
 from infoser.quality import quality_rows
+from infoser.report import style
+from infoser.report.panels import MEASURES
 from infoser.runs import HeadOutputs, SpaceOutputs
 
 TERMS = ("real", "generated", "total")
@@ -105,6 +107,44 @@ def _said(rng: np.random.Generator, label: np.ndarray) -> np.ndarray:
     return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
 
 
+def _panel(variants: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
+    """A quality panel as `inspection.inspect` makes it."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for variant in variants:
+        name = {"cell": "", "variant": variant, "modality": "audio"}
+        for one in ("all", *classes):
+            for measure in MEASURES:
+                values = dict(zip(("value", "real", "train"), rng.random(3).tolist(), strict=True))
+                own = {"reference": "test part", "class": one, "measure": measure} | values
+                rows.append(
+                    name | own | {"standard_error": 0.01, "real_standard_error": None, "rows": 40.0, "p": 0.04, "runs": 6}
+                )
+        information = {"reference": "", "class": "all", "measure": "class_information_nats", "value": 0.5, "real": 0.4}
+        information |= {
+            "null": 0.0,
+            "null_standard_error": 0.1,
+            "ceiling": 1.4,
+            "standard_error": None,
+            "rows": 40.0,
+            "runs": 6,
+        }
+        rows.append(name | information)
+    columns = dict.fromkeys(key for row in rows for key in row)
+    return {
+        "rows": [{key: row.get(key) for key in columns} for row in rows],
+        "left_out": {"<i>sad</i>, fold 1": "too few rows"},
+    }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def coarse_images() -> Iterator[None]:
+    """Images are made of few pixels, which is most of what they cost."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "_PNG_DPI", 40)
+        yield
+
+
 @pytest.fixture(scope="session")
 def make_run() -> Callable[..., Path]:
     """make_run(folder, **shape): a finished run folder."""
@@ -113,6 +153,8 @@ def make_run() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with doses and label fractions; not to be written to."""
+    """A run folder with doses, label fractions and a quality panel; not to be written to."""
     cells = ("", "generate.ratio=0.25", "generate.ratio=0.5", "label-fraction=0.1")
-    return _make_run(tmp_path_factory.mktemp("report") / "run", cells=cells)
+    run = _make_run(tmp_path_factory.mktemp("report") / "run", cells=cells)
+    run_folder.write_panel(run, _panel(["infogan"], ["angry", "happy", "neutral", "sad"]))
+    return run

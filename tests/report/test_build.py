@@ -53,7 +53,8 @@ def numbers_of(row: dict[str, str]) -> set[float]:
 
 def test_every_number_of_a_table_is_in_the_long_form_tables_at_the_displayed_rounding(run: Path, made: Path, page: Element):
     scores = read_csv(run / "scores.csv")
-    long_form = set().union(*(numbers_of(row) for row in [*scores, *read_csv(run / "quality.csv")]))
+    others = [row for name in ("quality", "panel") for row in read_csv(run / f"{name}.csv")]
+    long_form = set().union(*(numbers_of(row) for row in [*scores, *others]))
     looked_up = 0
     for table in page.find("table"):
         name = str(table.attributes["id"]).removeprefix("table-")
@@ -106,6 +107,15 @@ def test_confusion_rates_are_those_of_the_counts(run: Path, made: Path):
         assert [int(row[f"count {name}"]) for name in json.loads(own["recalls"])] == counts
         # Every class occurs equally often here, so that the diagonal is the recall, also of several seeds.
         assert math.isclose(float(row[f"rate {row['true']}"]), json.loads(own["recalls"])[row["true"]])
+
+
+def test_the_panel_has_added_real_and_training_rows(run: Path, page: Element):
+    tables = {str(one.attributes["id"]): one for one in page.find("table")}
+    lines = tables["table-panel"].find("tbody")[0].find("tr")
+    assert [line.find("td")[2].text for line in lines] == ["added", "real", "training"]
+    assert len(tables["table-panel-by-class"].find("tbody")[0].find("tr")) == 5 * 10
+    assert "0.500" in tables["table-panel-information"].text and "1.400" in tables["table-panel-information"].text
+    assert "no panel of <i>sad</i>, fold 1: too few rows" in page.find("main")[0].text
 
 
 def test_the_page_loads_nothing_and_runs_its_own_script_alone(made: Path, page: Element):
