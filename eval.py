@@ -1,4 +1,4 @@
-"""Evaluates a run folder: python eval.py score RUN, python eval.py quality RUN, or python eval.py predict RUN RECORDING…"""
+"""Evaluates a run folder: python eval.py score RUN, quality RUN, report RUN, or predict RUN RECORDING…"""
 
 import json
 import sys
@@ -182,7 +182,26 @@ class Quality:
         print(f"written to {self.run_dir}: {run_folder.PANEL}, panel.csv")
 
 
-COMMANDS = {"score": Score, "predict": Predict, "quality": Quality}
+@dataclass(frozen=True)
+class Report:
+    """Make a page of a run folder, with every table as CSV and every figure as PNG and PDF."""
+
+    run_dir: RunFolder
+    """The run folder."""
+    out: Path | None = None
+    """Where the report goes (default: report, in the run folder)."""
+    no_embeddings: Switch = False
+    """Leave out the pictures of real and generated features, for which generators are restored."""
+    data_dir: Path | None = None
+    """Where the corpus is, if it was moved since training."""
+
+    def __call__(self) -> None:
+        from infoser.report import build
+
+        print(f"written: {build.write(build.Request(self.run_dir, self.out, not self.no_embeddings, self.data_dir))}")
+
+
+COMMANDS = {"score": Score, "predict": Predict, "quality": Quality, "report": Report}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from infoser import (
     joining,
     parallel,
     parts,
+    prediction_table,
     protocols,
     results,
     run_folder,
@@ -38,7 +39,7 @@ from infoser.metrics.scores import Predictions
 from infoser.parts import Part
 from infoser.progress import Pieces
 from infoser.quality import quality_rows
-from infoser.runs import run_space
+from infoser.runs import HeadOutputs, run_space
 from infoser.stages.classify import MODALITIES
 from infoser.trainer import Trainer, say
 from infoser.variants import GENERATORS
@@ -73,7 +74,9 @@ def train(config: Config) -> dict[str, Any] | None:
             run_folder.record(config, corpus, [*there, *todo], asked)
         trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus, there, todo), mode=mode)
         with Pieces(str(config.run_dir), _groups(config, corpus, [*there, *todo], final=config.final), unit="group"):
-            results = run(config, corpus, trainer, [*there, *todo])
+            heads: dict[str, list[HeadOutputs]] = {}
+            results = run(config, corpus, trainer, [*there, *todo], heads)
+            prediction_table.write(config.run_dir, prediction_table.table(heads, corpus))
             run_folder.write_results(config.run_dir, results)
             if config.final:
                 train_final(config, corpus, trainer)
@@ -195,7 +198,13 @@ def make_trainer(
     )
 
 
-def run(config: Config, corpus: Corpus, trainer: Trainer, own: Sequence[Part]) -> dict[str, Any]:
+def run(
+    config: Config,
+    corpus: Corpus,
+    trainer: Trainer,
+    own: Sequence[Part],
+    kept: dict[str, list[HeadOutputs]] | None = None,
+) -> dict[str, Any]:
     """Trains (or restores) every run and scores them.
 
     Args:
@@ -203,6 +212,7 @@ def run(config: Config, corpus: Corpus, trainer: Trainer, own: Sequence[Part]) -
       corpus: the corpus.
       trainer: of the run folder.
       own: its parts.
+      kept: takes up what the heads of each cell say, where it is given.
 
     Returns:
       The results as plain JSON values: `rows`, `quality`, `provenance`, `notes`; and `table`, the long-form table.
@@ -233,6 +243,10 @@ def run(config: Config, corpus: Corpus, trainer: Trainer, own: Sequence[Part]) -
         for head in outputs.heads
         if head.unit.fold.name in names and head.unit.seed in seeds and (head.cell, head.variant) in arms
     ]
+    if kept is not None:
+        for head in heads:
+            if not head.probe:
+                kept.setdefault(head.cell, []).append(head)
     predictions = [
         Predictions(
             variant=head.variant,

@@ -74,7 +74,7 @@ LAYERS = (
     ("generators", "teacher"),
     ("pools",),
     ("runs",),
-    ("execution", "quality", "results"),
+    ("execution", "prediction_table", "quality", "results"),
     ("budget",),
     ("experiment",),
     ("cross_scoring", "inspection", "prediction", "report", "sklearn"),

@@ -12,7 +12,7 @@ from rich.text import Text
 Row = Mapping[str, Any]
 
 #: The measures that are printed, their headings and how many decimals they are read to; the others are in the files.
-_MEASURES = {
+MEASURES = {
     "frechet": ("Fréchet", 2),
     "kid": ("KID", 4),
     "two_sample_accuracy": ("C2ST", 3),
@@ -24,7 +24,7 @@ _MEASURES = {
     "memorised_auc": ("AUC", 3),
     "memorised_copies_share": ("copies", 3),
 }
-_INFORMATION = {
+INFORMATION = {
     "class_information_nats": "I(emotion; feature), fresh q",
     "class_information_by_true_posterior_nats": "I(emotion; feature), true posterior",
     "text_information_nats": "I(text; feature), InfoNCE",
@@ -65,7 +65,7 @@ def _panel(rows: Sequence[Row], title: str) -> Table:
     table = Table(title=Text(title), title_justify="left")
     table.add_column("variant", no_wrap=True)
     table.add_column("modality")
-    for heading, _ in _MEASURES.values():
+    for heading, _ in MEASURES.values():
         table.add_column(heading, justify="right")
     table.add_column("rows", justify="right")
     for key in dict.fromkeys((row["variant"], row["cell"], row["modality"]) for row in rows):
@@ -80,7 +80,7 @@ def _panel(rows: Sequence[Row], title: str) -> Table:
 
 
 def _cells(own: Mapping[str, Row], entry: str) -> list[str]:
-    values = [(own[measure][entry], decimals) for measure, (_, decimals) in _MEASURES.items()]
+    values = [(own[measure][entry], decimals) for measure, (_, decimals) in MEASURES.items()]
     return ["" if value is None else f"{value:.{decimals}f}" for value, decimals in values]
 
 
@@ -93,7 +93,7 @@ def _information(rows: Sequence[Row]) -> Table:
         table.add_row(
             _name((row["variant"], row["cell"], row["modality"])),
             row["modality"],
-            Text(_INFORMATION[row["measure"]]),
+            Text(INFORMATION[row["measure"]]),
             _with_error(row["value"], row["standard_error"]),
             _with_error(row["real"], row["real_standard_error"]),
             null,
