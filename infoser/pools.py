@@ -308,3 +308,21 @@ class Pools:
                     rows: Any = (None if each is None else each[i] for each in drawn)
                     self._generated[own[position]] = Pool(*rows)
                 progress.update(len(self._generated) * size)
+
+    def generator(self, number: int, variant: str) -> tuple[Loaded, int, str]:
+        """What was trained for a variant of unit `number`: the group, which of its runs, and the function that makes rows."""
+        for trained, members, which, function in self._generators:
+            if (number, variant) in members:
+                return trained, which[members.index((number, variant))], function
+        raise KeyError(variant)
+
+    def judged(self, number: int, variant: str, pool: Pool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Class probabilities of rows that `generator` made, and their ranks by --generate.keep-by (None if all are kept)."""
+        self._generated[number, variant] = pool
+        self._taught_rows.pop((number, variant), None)
+        try:
+            target = self._target(number, variant)
+            all_kept = self._matrix.config.generate.keep_by == "all-rows"
+            return target, None if all_kept else self._sureness(number, variant, target)
+        finally:
+            del self._generated[number, variant]

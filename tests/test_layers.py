@@ -33,6 +33,7 @@ LAYERS = (
         "recordings",
         "saved_config",
         "run_folder",
+        "synthetic",
         "validation",
         "variants",
     ),
@@ -54,6 +55,7 @@ LAYERS = (
         "shard_records",
         "shards",
         "strata",
+        "synthetic_folds",
     ),
     ("shard_writer", "stages", "streaming"),
     ("group",),
@@ -65,7 +67,7 @@ LAYERS = (
     ("runs",),
     ("quality",),
     ("experiment",),
-    ("inspection", "prediction", "report"),
+    ("export", "inspection", "prediction", "report"),
     ("train", "eval"),
 )
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
