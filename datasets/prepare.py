@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from arrays.npz_source import ROLES, read_arrays
+from arrays.with_synthetic import with_synthetic
 
-from infoser import demo
+from infoser import demo, synthetic
 from infoser.class_map import parse_class_map
 from infoser.commandline import refuse_repeated_flags, run_command
 from infoser.corpus import Corpus
@@ -44,6 +45,8 @@ class Arrays:
     """Name of the corpus: letters, digits, '_' and '-'."""
     data_dir: Path = Path("data")
     """Where prepared corpora lie."""
+    synthetic: tuple[Path, ...] = ()
+    """Exports of eval.py generate (their .npz) whose synthetic rows are added; they are trained on only."""
     classes: Classes = None
     """Classes and the emotions they take in, such as: ang=ang hap=hap,exc. Other emotions stay, unlabelled. Default:
     every emotion is a class; for the name iemocap: ang=ang hap+exc=hap,exc neu=neu sad=sad."""
@@ -74,7 +77,8 @@ class Arrays:
         if self.classes == ():
             raise InfoserError("--classes needs at least one CLASS=EMOTION,…, such as: ang=ang hap=hap,exc")
         keys = {role: getattr(self, f"{role}_key") for role in ROLES}
-        return read_arrays(self.source, name=self.name, keys=keys, classes=self.classes or ())
+        corpus = read_arrays(self.source, name=self.name, keys=keys, classes=self.classes or ())
+        return with_synthetic(corpus, self.synthetic)
 
     def builder(self) -> Callable[..., Any]:
         from arrays.arrays_dataset_builder import Builder
@@ -307,6 +311,12 @@ def _summary(corpus: Corpus) -> str:
     ]
     for title, values in (("sessions", corpus.session), ("dialogues", corpus.dialogue)):
         lines.append(f"  {title:<11} {'none' if values is None else number(values)}")
+    made = synthetic.mask(corpus)
+    if made is not None:
+        sets = len(corpus.provenance.get(synthetic.MADE_FROM, {}))
+        lines.append(
+            f"  synthetic   {int(made.sum()):,} utterances, for training only (made from {sets} known sets of utterances)"
+        )
     if corpus.split is not None:
         lines.append(f"  splits      {', '.join(sorted(set(corpus.split.tolist())))}")
     kept = [name + (f" {array.shape[1:]}" if array.ndim > 1 else "") for name, array in corpus.columns.items()]

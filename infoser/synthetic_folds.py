@@ -55,8 +55,8 @@ def with_synthetic(corpus: Corpus, folds: Sequence[Fold]) -> tuple[Fold, ...]:
         )
     if whole and not any(made[fold.train].any() for fold in whole):
         raise InfoserError(
-            f"corpus {corpus.name!r}: its synthetic rows were made from utterances that every fold holds out ("
-            f"{int(made.sum()):,} rows), so that no fold may train on one; export rows of each fold's own model (eval.py generate "
-            "--fold …), or leave them out"
+            f"corpus {corpus.name!r}: its synthetic rows were made from utterances that every fold holds out "
+            f"({int(made.sum()):,} rows), so that no fold may train on one; export rows of each fold's own model "
+            "(eval.py generate --fold …), or leave them out"
         )
     return tuple(whole)

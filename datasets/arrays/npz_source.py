@@ -42,7 +42,7 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
     Raises:
       InfoserError: for whatever in the file or the arguments stands against that.
     """
-    arrays, foreign = _load(source)
+    arrays, foreign = load_arrays(source)
     chosen = _resolve(arrays, keys)
     ids = _strings(arrays, chosen["utterance_id"])
     for role, key in chosen.items():
@@ -96,8 +96,12 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
     )
 
 
-def _load(source: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """All arrays by their keys; and why other members of the archive are left out."""
+def load_arrays(source: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All arrays by their keys, read without pickle; and why other members of the archive are left out.
+
+    Raises:
+      InfoserError: if it is no .npz, damaged, or holds pickled objects.
+    """
     if not source.is_file():
         raise InfoserError(f"source {source} {'is not a file' if source.exists() else 'does not exist'}")
     if not zipfile.is_zipfile(source):
