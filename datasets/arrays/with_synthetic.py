@@ -29,6 +29,13 @@ def with_synthetic(corpus: Corpus, exports: Sequence[Path]) -> Corpus:
     Raises:
       InfoserError: for a file that is no export, features of other widths, or none of whose rows fits the classes.
     """
+    if exports and (corpus.audio_frames is not None or corpus.text_frames is not None):
+        skipped = {
+            **corpus.provenance.get("skipped", {}),
+            "frames": "synthetic rows have none: all are read by their pooled features",
+        }
+        provenance = {key: value for key, value in corpus.provenance.items() if key != "frames"} | {"skipped": skipped}
+        corpus = dataclasses.replace(corpus, audio_frames=None, text_frames=None, provenance=provenance)
     for export in exports:
         arrays, _ = load_arrays(export)
         marks = None if "utterance_id" not in arrays else read_marks(arrays, len(arrays["utterance_id"]), export)
@@ -49,7 +56,8 @@ def _joined(corpus: Corpus, arrays: Mapping[str, np.ndarray], marks: Marks, expo
             "each utterance: they are of other encoders; export from a run on this corpus' encoders"
         )
     settings = corpus.provenance["settings"]
-    label_of = {code: label for label, codes in enumerate(settings["classes"].values()) for code in codes}
+    classes = settings.get("classes") or {name: [name] for name in corpus.classes}
+    label_of = {code: label for label, codes in enumerate(classes.values()) for code in codes}
     label = np.array([label_of.get(code, -1) for code in arrays["emotion"].tolist()], np.int32)
     rows = np.flatnonzero(marks.rows & (label >= 0))
     if not len(rows):
@@ -57,7 +65,7 @@ def _joined(corpus: Corpus, arrays: Mapping[str, np.ndarray], marks: Marks, expo
             f"{export}: none of its emotions ({', '.join(np.unique(arrays['emotion']).tolist())}) is one of corpus "
             f"{corpus.name!r} ({', '.join(label_of)}); say with --classes which emotions make up which class"
         )
-    skipped = dict(corpus.provenance["skipped"])
+    skipped = dict(corpus.provenance.get("skipped", {}))
     left = {"real rows": ~marks.rows, "synthetic rows of other emotions": marks.rows & (label < 0)}
     for what, which in left.items():
         if which.any():

@@ -30,6 +30,7 @@ _COLUMNS = {
     "made_by": "run folder/variant/model/seed/draw seed",
     "condition": "the class that the row was made from; '' where it was none",
     "text_from": "the real utterance whose text goes with the row; '' for none",
+    "text_generated": "whether the row's text features were generated along with its audio",
     "discriminator_score": "D's score: higher for what it takes for real, comparable within one export only",
     "recogniser_log_probability": "Q's ln q(c\\|ĥ) of the row's class, in nats",
     "label_probability": "(classes,) class probabilities; the class is the likeliest",

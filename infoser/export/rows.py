@@ -76,6 +76,7 @@ def make(source: Source, request: Request) -> Export:
         "made_by": np.full(count, _made_by(source, request)),
         "condition": np.append(corpus.classes, "")[drawn.condition],
         "text_from": np.where(drawn.text_from < 0, "", corpus.utterance_id[drawn.text_from]),
+        "text_generated": np.full(count, drawn.text is not None),
     }
     if drawn.score is not None:
         columns["discriminator_score"] = drawn.score.astype(np.float32)
@@ -84,6 +85,7 @@ def make(source: Source, request: Request) -> Export:
     if drawn.soft:
         columns["label_probability"] = drawn.target.astype(np.float32)
     text, has_text = _text(source, request, drawn)
+    grouped: dict[str, Any] = {each: np.full(count, "") for each in _IN_REAL if getattr(corpus, each) is not None}
     rows = Corpus(
         name=f"{corpus.name}_synthetic",
         utterance_id=ids,
@@ -94,7 +96,7 @@ def make(source: Source, request: Request) -> Export:
         classes=corpus.classes,
         speaker=np.full(count, ""),
         columns=columns,
-        **{each: np.full(count, "") for each in _IN_REAL if getattr(corpus, each) is not None},
+        **grouped,
     )
     metadata = _metadata(source, request, drawn, codes, name, len(trained_on))
     if request.with_real:

@@ -1,19 +1,23 @@
 """Exports come back through `prepare.py arrays` exactly, alone and beside real utterances, and can't lose what marks them."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import prepare
 import pytest
+from arrays.with_synthetic import with_synthetic
 from preparing import prepared, run
 
 from infoser import synthetic
-from infoser.corpus import Corpus
+from infoser.corpus import Corpus, Frames
 from infoser.errors import InfoserError
 from infoser.export.formats import WRITERS
 from infoser.export.rows import Export
 from infoser.protocols import make_folds
+from infoser.shards import read_corpus
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
 from test_formats import make_export  # noqa: E402
@@ -99,6 +103,34 @@ def test_concatenated_by_hand_it_is_the_same(tmp_path: Path, save: Save) -> None
     assert [fold.train.tolist() for fold in make_folds(joined, "speaker")] == [
         fold.train.tolist() for fold in make_folds(added, "speaker")
     ]
+
+
+def test_a_prepared_corpus_is_joined_to_the_same_rows(tmp_path: Path, save: Save, capsys: pytest.CaptureFixture[str]) -> None:
+    made, data = str(written(tmp_path, make_export())), tmp_path / "data"
+    added = prepared(save(real_arrays()), tmp_path, "--synthetic", made, *TASK, name="added")
+    before = prepared(save(real_arrays()), tmp_path, *TASK, name="real")
+    flags = ["join", "--of", "real", "--synthetic", made, "--name", "joined", "--data-dir", str(data)]
+    assert prepare.main(flags) == 0
+    joined = read_corpus(data, "joined")
+    for name in ("utterance_id", "audio", "text", "has_text", "label", "speaker", "session"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(added, name), err_msg=name)
+    assert set(joined.columns) == set(added.columns) and joined.classes == before.classes
+    assert read_corpus(data, "real").provenance["shards_hash"] == before.provenance["shards_hash"]
+    capsys.readouterr()
+    assert prepare.main(flags) == 0 and "already prepared" in capsys.readouterr().out
+    assert prepare.main([*flags[:-4], "--name", "real", "--data-dir", str(data)]) == 2
+    assert "give another" in capsys.readouterr().err
+
+
+def test_frames_are_left_out_of_what_is_joined_and_that_is_said(tmp_path: Path) -> None:
+    corpus = make_export(text=False).corpus
+    plain = {name: getattr(corpus, name)[5:] for name in ("utterance_id", "audio", "label", "speaker", "session")}
+    frames = Frames(corpus.audio[5:], np.arange(3), np.ones(3, np.int32))
+    provenance = {"settings": {"kind": "recordings"}, "skipped": {}, "frames": {"audio_frames": 3}}
+    real = dataclasses.replace(corpus, columns={}, audio_frames=frames, provenance=provenance, **plain)
+    joined = with_synthetic(real, [written(tmp_path, make_export(text=False))])
+    assert len(joined) == 8 and joined.audio_frames is None and "frames" not in joined.provenance
+    assert "pooled features" in joined.provenance["skipped"]["frames"]
 
 
 def test_two_exports_are_added(tmp_path: Path, save: Save) -> None:

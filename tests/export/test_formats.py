@@ -34,7 +34,8 @@ def make_export(*, real: int = 3, text: bool = True, soft: bool = True, ids: str
         "made_from": np.where(is_made, name, ""),
         "made_by": np.where(is_made, "run/x/final/seed0/draw0", ""),
         "condition": np.where(is_made, np.append(CLASSES, "")[label], ""),
-        "text_from": np.where(is_made, "", ""),
+        "text_from": np.full(count, ""),
+        "text_generated": is_made & has_text,
         "discriminator_score": np.where(is_made, rng.normal(size=count), np.nan).astype(np.float32),
     }
     if soft:
