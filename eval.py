@@ -151,9 +151,9 @@ class Generate:
     format: tuple[Literal["npz", "parquet", "tfds", "nkululeko", "emotion2vec"], ...] = ("npz",)
     """npz (for prepare.py arrays, NumPy, scikit-learn), parquet, tfds, nkululeko, emotion2vec; several, if need be."""
     per_class: int | None = None
-    """Rows of each class."""
+    """How many rows of each class; either this or --count."""
     count: int | None = None
-    """Rows in all, classes as frequent as in the training part."""
+    """How many rows in all, classes as frequent as in the training part."""
     fold: str = ""
     """The model that was tested on this fold (default: the final model, see --final of train.py)."""
     cell: str = ""

@@ -104,7 +104,7 @@ def summary(written: Written) -> list[str]:
 
 
 def _write(export: rows.Export, formats: Sequence[str], out: Path, *, overwrite: bool) -> list[str]:
-    out = out.absolute()
+    out = out.resolve()
     made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
     staging = None
     try:

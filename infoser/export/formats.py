@@ -44,7 +44,7 @@ def write_npz(export: Export, folder: Path) -> list[str]:
     arrays |= _annotations(corpus) | dict(corpus.columns)
     arrays |= synthetic.as_arrays(export.made_from, export.metadata)
     with (folder / NPZ).open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)
     return []
 
 

@@ -13,7 +13,9 @@ import pytest
 
 import infoser.demo
 from infoser import synthetic
-from infoser.export import formats
+from infoser.errors import InfoserError
+from infoser.export import drawing, formats
+from infoser.export.source import Request, restore
 from infoser.saved_config import fingerprint
 from infoser.shards import read_corpus
 
@@ -33,10 +35,11 @@ def finished(demo: Any, run_train: Any, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def judged(tiny: Any, run_train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose final model makes text too, labels its rows by Q, and keeps the best half by D."""
+    """A run whose final model makes text too, labels rows by Q and keeps the best half by D; and a joined space."""
     folder = tmp_path_factory.mktemp("judged")
-    flags = ("demo", "--data-dir", folder / "no-data", "--folds", "session2", *tiny, "--run-dir", folder / "run")
-    flags += ("--variants", "none", "--aligned-variants", "none", "--final", "--final-variant", "infogan-paired")
+    flags = ("corpus", "--data.name", "demo", "--data-dir", folder / "no-data", "--folds", "session2", *tiny)
+    flags += ("--run-dir", folder / "run", "--variants", "none", "--joined-variants", "none", "infogan")
+    flags += ("--final", "--final-variant", "infogan-paired")
     outcome = run_train(*flags, "--generate.label-by", "recogniser", "--generate.keep-by", "discriminator")
     assert outcome.status == 0, outcome.err
     return folder / "run"
@@ -64,7 +67,7 @@ def real_of_demo(path: Path) -> Path:
     corpus = infoser.demo.sample()
     emotion = np.append(corpus.classes, "")[corpus.label]
     arrays = {name: getattr(corpus, name) for name in ("utterance_id", "audio", "text", "speaker", "session", "dialogue")}
-    np.savez(path, allow_pickle=False, emotion=emotion, **arrays)
+    np.savez(path, emotion=emotion, **arrays)
     return path
 
 
@@ -113,6 +116,26 @@ def test_rows_are_in_the_encoders_units(finished: Path, generate: Generate) -> N
     assert counts.sum() == 300 and (abs(counts - 300 * prior) <= 1).all()
 
 
+def test_generated_rows_are_unstandardised_by_the_statistics_of_their_training_part(finished: Path) -> None:
+    request = Request(folder=finished, fold="session2", per_class=5)
+    source = restore(request)
+    drawn, view = drawing.draw(source, request), source.space.views[source.number]
+    standardised = (drawn.audio - np.asarray(view.audio_mean)) * np.asarray(view.audio_scale)
+    fresh = drawing._fresh(source, 1, 0)
+    np.testing.assert_allclose(standardised, np.asarray(fresh.audio)[drawn.position], atol=1e-4)
+    corpus = infoser.demo.sample()
+    np.testing.assert_allclose(view.audio_mean, corpus.audio[corpus.session != "2"].mean(axis=0), atol=1e-5)
+
+
+def test_a_class_that_a_model_does_not_make_is_an_error(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request(folder=finished, fold="session2", per_class=5)
+    source, plain = restore(request), drawing._fresh
+    monkeypatch.setattr(drawing, "_ATTEMPTS", 2)
+    monkeypatch.setattr(drawing, "_fresh", lambda *given: plain(*given)._replace(label=np.zeros(drawing.BLOCK * 8, np.int32)))
+    with pytest.raises(InfoserError, match="infogan made 0 of class 'happy', and 5 are wanted"):
+        drawing.draw(source, request)
+
+
 def test_a_fold_says_what_its_checkpoints_say_it_was_made_from(finished: Path, generate: Generate) -> None:
     made = generate(finished, "--fold", "session4", "--per-class", 10)
     (name,) = set(made["made_from"].tolist())
@@ -154,6 +177,16 @@ def test_made_text_soft_labels_and_the_best_rows(judged: Path, generate: Generat
     np.testing.assert_allclose(made["recogniser_log_probability"], own, atol=1e-5)
     silent = generate(judged, "--per-class", 15, "--no-text", out="silent")
     assert "text" not in silent and silent["audio"].tobytes() == made["audio"].tobytes()
+
+
+def test_of_joined_rows_the_encoders_part_is_written(judged: Path, generate: Generate) -> None:
+    flags = ("--cell", "space=joined", "--fold", "session2", "--lend-text")
+    made = generate(judged, "--per-class", 300, *flags)
+    corpus = infoser.demo.sample()
+    assert made["audio"].shape == (1200, infoser.demo.AUDIO_DIM) and made["text"].shape == (1200, infoser.demo.TEXT_DIM)
+    assert told(made)["space"] == "joined" and told(made)["cell"] == "space=joined"
+    spread = corpus.audio[corpus.session != "2"].std(axis=0)
+    assert (abs(made["audio"].mean(axis=0) - corpus.audio.mean(axis=0)) < 2 * spread).all()
 
 
 def test_mixtures_keep_their_soft_labels(judged: Path, generate: Generate) -> None:
@@ -267,7 +300,6 @@ def test_a_full_disk_leaves_all_as_it_was(
         (("--per-class", 5, "--lend-text", "--no-text"), "give one of them"),
         (("--per-class", 5, "--format", "npz", "npz"), "name each format once"),
         (("--per-class", 5, "--format", "csv"), "csv"),
-        (("--per-class", 5, "--data-dir", "/nowhere"), "was trained on other shards"),
     ],
 )
 def test_mistakes_are_named_and_leave_nothing(
