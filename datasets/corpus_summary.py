@@ -30,14 +30,14 @@ def summary(corpus: Corpus) -> str:
     made = synthetic.mask(corpus)
     if made is not None:
         sets = len(corpus.provenance.get(synthetic.MADE_FROM, {}))
-        lines.append(
-            f"  synthetic   {int(made.sum()):,} utterances, for training only (made from {sets} known sets of utterances)"
-        )
+        origin = f"made from {sets} known set{'' if sets == 1 else 's'} of utterances"
+        lines.append(f"  synthetic   {int(made.sum()):,} utterances, for training only ({origin})")
     if corpus.split is not None:
         lines.append(f"  splits      {', '.join(sorted(set(corpus.split.tolist())))}")
     kept = [name + (f" {array.shape[1:]}" if array.ndim > 1 else "") for name, array in corpus.columns.items()]
     lines.append(f"  columns     {', '.join(kept) or 'none'}")
     lines += [f"  skipped     {key} {why}" for key, why in corpus.provenance["skipped"].items()]
+    lines += [f"  filled      {key} {what}" for key, what in corpus.provenance.get("filled", {}).items()]
     return "\n".join(lines + _summary_of_recordings(corpus.provenance))
 
 

@@ -20,7 +20,7 @@ def with_synthetic(corpus: Corpus, exports: Sequence[Path]) -> Corpus:
     """The corpus, and after its rows the synthetic ones of exports; real rows of an export are left out.
 
     A synthetic row's class is the one that takes in its emotion; rows of other emotions are left out. A column that only one
-    side has is '' or NaN for the other side's rows; one of a type that has no such value is left out.
+    side has is '', NaN, False or −1 for the other side's rows (0 where it has no sign); what was filled in is in the provenance.
 
     Args:
       corpus: of real utterances, from `read_arrays`.
@@ -90,7 +90,9 @@ def _joined(corpus: Corpus, arrays: Mapping[str, np.ndarray], marks: Marks, expo
     added = {
         key: array[rows] for key, array in arrays.items() if key not in used and len(array.shape) and len(array) == len(label)
     }
-    columns = _columns(corpus, added, len(rows), skipped)
+    filled = dict(corpus.provenance.get("filled", {}))
+    columns = _columns(corpus, added, len(rows), skipped, filled)
+    provenance["filled"] = filled
     return dataclasses.replace(
         corpus,
         utterance_id=np.concatenate([corpus.utterance_id, arrays["utterance_id"][rows]]),
@@ -126,29 +128,26 @@ def _text(
     return np.concatenate([corpus.text, added]), None if has_text.all() else has_text
 
 
-def _columns(corpus: Corpus, added: Mapping[str, np.ndarray], count: int, skipped: dict[str, str]) -> dict[str, np.ndarray]:
-    """Columns of both sides."""
+def _columns(
+    corpus: Corpus, added: Mapping[str, np.ndarray], count: int, skipped: dict[str, str], filled: dict[str, str]
+) -> dict[str, np.ndarray]:
+    """Columns of both sides; `filled` learns what real annotations synthetic rows have for want of their own."""
     columns: dict[str, np.ndarray] = {}
     for key in dict.fromkeys((*corpus.columns, *added)):
         before, after = corpus.columns.get(key), added.get(key)
-        if key == SYNTHETIC and before is None:
-            before = np.zeros(len(corpus), bool)
-        if before is None and after is not None:
-            before = _nothing(after, len(corpus))
-        if after is None and before is not None:
+        if before is None:
+            before = _nothing(added[key], len(corpus))
+        if after is None:
             after = _nothing(before, count)
-        if before is None or after is None:
-            skipped[key] = "no value of its type says that a row has none"
-        elif before.shape[1:] != after.shape[1:] or (before.dtype.kind != after.dtype.kind):
+            filled[key] = f"is {str(after.flat[0])!r} for synthetic rows that have none"
+        if before.shape[1:] != after.shape[1:] or before.dtype.kind != after.dtype.kind:
             skipped[key] = f"{before.dtype} {before.shape[1:]} of real rows, {after.dtype} {after.shape[1:]} of synthetic ones"
         else:
             columns[key] = np.concatenate([before, after])
     return columns
 
 
-def _nothing(like: np.ndarray, count: int) -> np.ndarray | None:
-    """What says that rows have no value; None where the type has no such value."""
-    shape = (count, *like.shape[1:])
-    if like.dtype.kind == "U":
-        return np.full(shape, "", like.dtype)
-    return np.full(shape, np.nan, like.dtype) if like.dtype.kind == "f" else None
+def _nothing(like: np.ndarray, count: int) -> np.ndarray:
+    """What says, as well as the type can, that rows have no value."""
+    value = {"U": "", "f": np.nan, "i": -1}.get(like.dtype.kind, 0)
+    return np.full((count, *like.shape[1:]), value, like.dtype)

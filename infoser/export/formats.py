@@ -56,7 +56,7 @@ def write_parquet(export: Export, folder: Path) -> list[str]:
     corpus = export.corpus
     columns: dict[str, Any] = {"utterance_id": pa.array(corpus.utterance_id.tolist(), pa.string())}
     for name, values in (_annotations(corpus) | dict(corpus.columns)).items():
-        columns[name] = pa.array(values.tolist(), pa.string()) if values.dtype.kind == "U" else _arrow(values)
+        columns[name] = _plain(values) if values.ndim == 1 else _arrow(values)
     columns["audio"] = _arrow(corpus.audio)
     if corpus.text is not None:
         columns["text"] = _arrow(corpus.text, None if corpus.has_text is None else ~corpus.has_text)
@@ -110,7 +110,7 @@ def write_nkululeko(export: Export, folder: Path) -> list[str]:
         data["speaker"] = pa.array(speakers.tolist())
     for name, values in corpus.columns.items():
         if name != "emotion" and values.ndim == 1:
-            data[name] = pa.array(values[kept].tolist())
+            data[name] = _plain(values[kept])
     if "label_probability" in corpus.columns:
         probability = corpus.columns["label_probability"][kept]
         data |= {f"probability_{one}": pa.array(probability[:, i]) for i, one in enumerate(corpus.classes)}
@@ -122,6 +122,13 @@ def write_nkululeko(export: Export, folder: Path) -> list[str]:
         index = {name: values.filter(pa.array(with_text)) for name, values in index.items()}
         _write_csv(place / "features_text.csv", index | _numbered("text", corpus.text[kept][with_text]))
     return notes
+
+
+def _plain(values: np.ndarray) -> Any:
+    """A column of text, or of numbers of their own type."""
+    import pyarrow as pa
+
+    return pa.array(values.tolist(), pa.string()) if values.dtype.kind == "U" else pa.array(values)
 
 
 def _numbered(name: str, features: np.ndarray) -> dict[str, Any]:
@@ -161,8 +168,8 @@ def write_emotion2vec(export: Export, folder: Path) -> list[str]:
     import pyarrow as pa
 
     # The triple has no place for a mark beside the ids' own: it stands in a table of the same rows.
-    marks = {name: values[kept] for name, values in corpus.columns.items() if values.ndim == 1}
-    _write_csv(place / f"{_STEM}.csv", {"utterance_id": pa.array(ids)} | {n: pa.array(v.tolist()) for n, v in marks.items()})
+    marks = {name: _plain(values[kept]) for name, values in corpus.columns.items() if values.ndim == 1}
+    _write_csv(place / f"{_STEM}.csv", {"utterance_id": pa.array(ids)} | marks)
     return [] if kept.all() else [f"emotion2vec: {int((~kept).sum()):,} real rows without a label are left out"]
 
 

@@ -38,7 +38,7 @@ def judged(tiny: Any, run_train: Any, tmp_path_factory: pytest.TempPathFactory) 
     """A run whose final model makes text too, labels rows by Q and keeps the best half by D; and a joined space."""
     folder = tmp_path_factory.mktemp("judged")
     flags = ("corpus", "--data.name", "demo", "--data-dir", folder / "no-data", "--folds", "session2", *tiny)
-    flags += ("--run-dir", folder / "run", "--variants", "none", "--joined-variants", "none", "infogan")
+    flags += ("--run-dir", folder / "run", "--variants", "none", "noise", "--joined-variants", "none", "infogan")
     flags += ("--final", "--final-variant", "infogan-paired")
     outcome = run_train(*flags, "--generate.label-by", "recogniser", "--generate.keep-by", "discriminator")
     assert outcome.status == 0, outcome.err

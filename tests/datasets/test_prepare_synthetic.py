@@ -75,12 +75,14 @@ def test_an_export_is_added_to_real_utterances(tmp_path: Path, save: Save, capsy
     made = written(tmp_path, export)
     corpus = prepared(save(real), tmp_path, "--synthetic", str(made), *TASK)
     out = capsys.readouterr().out
-    assert "synthetic.npz: real rows 3, left out" in out and "scripted no value" in out
+    assert "synthetic.npz: real rows 3, left out" in out and "filled      scripted is 'False'" in out
     assert corpus.utterance_id.tolist() == [*real["utterance_id"], *export.corpus.utterance_id[:5]]
     np.testing.assert_array_equal(corpus.audio, np.concatenate([real["audio"], export.corpus.audio[:5]]))
     assert corpus.label[16:].tolist() == [0, 1, 2, 1, 0]
     assert corpus.has_text is not None and corpus.has_text.tolist() == [True] * 16 + [False] + [True] * 4
-    assert np.isnan(corpus.columns["valence"][16:]).all() and "scripted" not in corpus.columns
+    assert np.isnan(corpus.columns["valence"][16:]).all() and not corpus.columns["scripted"][16:].any()
+    np.testing.assert_array_equal(corpus.columns["scripted"][:16], real["scripted"])
+    assert set(corpus.provenance["filled"]) == {"valence", "scripted"}
     assert corpus.columns["synthetic"].tolist() == [False] * 16 + [True] * 5
     for fold in make_folds(corpus, "session"):
         assert fold.train[-5:].tolist() == [*range(16, 21)] and fold.test.max() < 16
