@@ -11,7 +11,7 @@ import numpy as np
 from arrays.npz_source import HAS_TEXT, load_arrays
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
-from infoser.synthetic import MADE_FROM, SYNTHETIC, Marks, read_marks
+from infoser.synthetic import MADE_FROM, Marks, read_marks
 
 _GROUPS = ("session", "dialogue", "split")
 
@@ -20,7 +20,7 @@ def with_synthetic(corpus: Corpus, exports: Sequence[Path]) -> Corpus:
     """The corpus, and after its rows the synthetic ones of exports; real rows of an export are left out.
 
     A synthetic row's class is the one that takes in its emotion; rows of other emotions are left out. A column that only one
-    side has is '', NaN, False or −1 for the other side's rows (0 where it has no sign); what was filled in is in the provenance.
+    side has is '', NaN, False or −1 for the other side's rows (0 where it has no sign); the provenance says what was filled in.
 
     Args:
       corpus: of real utterances, from `read_arrays`.
