@@ -150,9 +150,9 @@ class Generate:
     the first that the run has."""
     format: tuple[Literal["npz", "parquet", "tfds", "nkululeko", "emotion2vec"], ...] = ("npz",)
     """npz (for prepare.py arrays, NumPy, scikit-learn), parquet, tfds, nkululeko, emotion2vec; several, if need be."""
-    per_class: int | None = None
+    per_class: int = 0
     """How many rows of each class; either this or --count."""
-    count: int | None = None
+    count: int = 0
     """How many rows in all, classes as frequent as in the training part."""
     fold: str = ""
     """The model that was tested on this fold (default: the final model, see --final of train.py)."""
@@ -183,8 +183,8 @@ class Generate:
             fold=self.fold,
             cell=self.cell,
             seed=self.seed,
-            per_class=self.per_class,
-            count=self.count,
+            per_class=self.per_class or None,
+            count=self.count or None,
             draw_seed=self.draw_seed,
             lend_text=self.lend_text,
             with_text=not self.no_text,

@@ -88,7 +88,12 @@ def write_tfds(export: Export, folder: Path) -> list[str]:
         VERSION = tfds.core.Version("1.0.0")
         RELEASE_NOTES = {"1.0.0": "First release."}
 
-    write_corpus(Builder, export.corpus, folder / TFDS)
+    try:
+        write_corpus(Builder, export.corpus, folder / TFDS)
+    except InfoserError as error:
+        if isinstance(error.__cause__, OSError):  # its message names the temporary folder, which is of no use to anybody
+            raise error.__cause__ from None
+        raise
     return []
 
 
