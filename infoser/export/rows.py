@@ -48,11 +48,6 @@ class Export:
         """(N,) bool."""
         return np.asarray(self.corpus.columns[synthetic.SYNTHETIC])
 
-    @property
-    def has_text(self) -> np.ndarray | None:
-        """(N,) which rows have text features; None where the export has none at all."""
-        return None if self.corpus.text is None else self.corpus.with_text
-
 
 def make(source: Source, request: Request) -> Export:
     """Draws the rows and says all there is to say of them.

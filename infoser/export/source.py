@@ -155,7 +155,7 @@ def _of_fold(request: Request, config: Config, part: Config, corpus: Corpus) -> 
     if request.fold not in by_name:
         raise InfoserError(f"{request.folder} has no fold {request.fold!r}; its folds: {', '.join(by_name)}")
     generators = [one for one in part.variants if one in GENERATORS]
-    known = [*generators, *(one for one in part.variants if one in AUGMENTERS and one not in _REFUSED)]
+    known = sorted(set(part.variants) & set(_exported()), key=lambda one: (one not in GENERATORS, part.variants.index(one)))
     if not request.variant and not known:
         raise InfoserError(f"{request.folder}: none of its variants makes rows; name a control, such as --variant smote")
     variant: Any = request.variant or known[0]
@@ -172,18 +172,17 @@ def _of_final(request: Request, config: Config, corpus: Corpus) -> tuple[Config,
     if request.cell:
         raise InfoserError(f"--cell {request.cell!r}: the final model is of the base configuration; choose a fold with --fold")
     fold = experiment.final_fold(len(corpus))
-    if request.variant in AUGMENTERS:
-        variant: Any = request.variant
-    else:
+    variant: Any = request.variant
+    if variant not in AUGMENTERS:
         trained = run_folder.read_final(request.folder)
-        variant = request.variant or trained
+        variant = variant or trained
         if variant != trained and not (request.folder / experiment.final_prefix(variant)).is_dir():
             raise InfoserError(
                 f"{request.folder} has no final model of variant {variant!r} (it has one of {trained!r}); run its training "
                 f"command again with --final --final-variant {variant}, or choose a fold's model with --fold"
             )
-        if not request.variant and variant not in GENERATORS:
-            why = _REFUSED.get(variant, _NOTHING) if variant not in AUGMENTERS else "learns nothing"
+        if variant not in _exported():
+            why = _REFUSED.get(variant, _NOTHING)
             raise InfoserError(
                 f"the final model of {request.folder} is of variant {variant!r}, which {why}; run its training command again "
                 "with --final --final-variant infogan, choose a fold's model with --fold, or name a control with --variant"
@@ -191,8 +190,13 @@ def _of_final(request: Request, config: Config, corpus: Corpus) -> tuple[Config,
     return experiment.final_config(config, variant), (fold,), fold, experiment.final_prefix(variant), variant
 
 
+def _exported() -> list[str]:
+    """The variants whose rows are synthetic."""
+    return [one for one in VARIANTS if one in GENERATORS or (one in AUGMENTERS and one not in _REFUSED)]
+
+
 def _refuse_unexported(variant: str) -> None:
-    can = [one for one in VARIANTS if one in GENERATORS or (one in AUGMENTERS and one not in _REFUSED)]
+    can = _exported()
     if variant not in VARIANTS:
         raise InfoserError(f"--variant {variant}: there is no such variant; those that can be exported: {', '.join(can)}")
     if variant not in can:
