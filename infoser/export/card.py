@@ -172,15 +172,14 @@ def _load_tfds(export: Export) -> str:
 
 
 def _load_nkululeko(export: Export) -> str:
-    text = f", '{NKULULEKO}/features_text.csv'" if export.corpus.text is not None else ""
-    columns = "\nimport_files_append = False" if text else ""
+    text = f"; `{NKULULEKO}/features_text.csv` has text features" if export.corpus.text is not None else ""
     labels = ", ".join(repr(one) for one in export.corpus.classes)
     return (
-        f"**nkululeko** (`{NKULULEKO}/`; the segments are nominal: there is no sound)\n\n"
+        f"**nkululeko** (`{NKULULEKO}/`; the segments are nominal: there is no sound{text})\n\n"
         "```ini\n[DATA]\ndatabases = ['synthetic', 'REAL']\n"
         f"synthetic = {NKULULEKO}/data.csv\nsynthetic.type = csv\nsynthetic.split_strategy = train\n"
         f"target = emotion\nlabels = [{labels}]\n[FEATS]\ntype = ['import']\n"
-        f"import_file = ['{NKULULEKO}/features.csv'{text}, 'REAL_FEATURES.csv']{columns}\n```"
+        f"import_file = ['{NKULULEKO}/features.csv', 'REAL_FEATURES.csv']\n```"
     )
 
 

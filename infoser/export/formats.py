@@ -36,7 +36,7 @@ _EMOTION2VEC_NAMES = {"hap+exc": "hap"}
 def write_npz(export: Export, folder: Path) -> list[str]:
     """(N,) and (N, dim) arrays, the sets of utterances, and the metadata; without pickle."""
     corpus = export.corpus
-    arrays: dict[str, np.ndarray] = {"utterance_id": corpus.utterance_id, "audio": corpus.audio}
+    arrays: dict[str, Any] = {"utterance_id": corpus.utterance_id, "audio": corpus.audio}
     if corpus.text is not None:
         arrays["text"] = corpus.text
     if corpus.has_text is not None:

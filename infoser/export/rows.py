@@ -131,7 +131,7 @@ def _made_by(source: Source, request: Request) -> str:
         part
         for part in (
             request.folder.resolve().name,
-            request.cell,
+            source.cell,
             source.variant,
             model,
             f"seed{source.unit.seed}",
@@ -145,7 +145,7 @@ def _digest(source: Source, request: Request) -> str:
     """Tells the rows of one model and drawing from those of all others; of a control, which draws others for another number,
     those of each number.
     """
-    told = [_run_fingerprint(request), source.corpus.provenance.get("shards_hash"), source.corpus.name, request.cell]
+    told = [_run_fingerprint(request), source.corpus.provenance.get("shards_hash"), source.corpus.name, source.cell]
     told += [source.variant, source.fold.name, source.final, source.unit.seed, request.draw_seed]
     told += [] if source.variant in GENERATORS else [request.per_class, request.count, request.with_text]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
@@ -222,7 +222,7 @@ def _metadata(source: Source, request: Request, drawn: Drawn, codes: list[str], 
         "infoser": infoser.__version__,
         "run": request.folder.resolve().name,
         "config_fingerprint": _run_fingerprint(request),
-        "cell": request.cell,
+        "cell": source.cell,
         "space": config.space,
         "variant": source.variant,
         "model": "final" if source.final else "fold",
@@ -268,9 +268,7 @@ def _quality(source: Source, request: Request) -> tuple[dict[str, Any] | None, s
     try:
         rows = json.loads((request.folder / run_folder.RESULTS).read_text())["quality"]
         (row,) = [
-            each
-            for each in rows
-            if (each["variant"], each["cell"], each["modality"]) == (source.variant, request.cell, "audio")
+            each for each in rows if (each["variant"], each["cell"], each["modality"]) == (source.variant, source.cell, "audio")
         ]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None, f"the run folder's {run_folder.RESULTS} has no quality row of this variant"

@@ -33,7 +33,7 @@ class Request:
       folder: the run folder.
       variant: whose rows; '' for the final model's, or the first of the run that can be exported.
       fold: of the model that was tested on this fold; '' for the final model.
-      cell: which part of the run, as the `cell` column of its scores names it; '' for the base configuration.
+      cell: which part of the run, as the `cell` column of its scores names it; '' for what it is by its own --space.
       seed: which run; None for the first.
       per_class, count: how many rows: of each class, or in all and by the classes' frequency among the training rows.
       draw_seed: other seeds draw other rows of the same model.
@@ -64,6 +64,7 @@ class Source:
     Attributes:
       config: the settings of its part of the run.
       corpus: what it was trained on.
+      cell: the part of the run.
       variant: whose rows it makes.
       fold: what it was trained on; `final` names the final model.
       number: of its unit, in the matrix.
@@ -72,6 +73,7 @@ class Source:
 
     config: Config
     corpus: Corpus
+    cell: str
     variant: str
     fold: Fold
     number: int
@@ -116,17 +118,21 @@ def restore(request: Request) -> Source:
     """
     config, corpus = experiment.restore(request.folder, request.data_dir)
     parts = experiment.cells(config)
-    if request.cell not in parts:
+    base = next(iter(parts))  # not '' where the whole run is in another space
+    cell = request.cell or base
+    if cell not in parts:
         known = ", ".join(repr(cell) for cell in parts)
-        raise InfoserError(f"{request.folder} has no cell {request.cell!r}; its cells: {known} ('' is the base configuration)")
+        raise InfoserError(f"{request.folder} has no cell {request.cell!r}; its cells: {known} (the first by default)")
     if request.seed is not None and request.seed not in config.seeds:
         raise InfoserError(
             f"{request.folder} has no seed {request.seed}; its seeds: {', '.join(map(str, config.seeds))} (--draw-seed draws "
             "other rows of the same model)"
         )
     if request.fold:
-        own, folds, fold, prefix, variant = _of_fold(request, config, parts[request.cell], corpus)
+        own, folds, fold, prefix, variant = _of_fold(request, config, parts[cell], corpus)
     else:
+        if cell != base:
+            raise InfoserError(f"--cell {cell!r}: the final model is of the base configuration; choose a fold with --fold")
         own, folds, fold, prefix, variant = _of_final(request, config, corpus)
     if own.space == "aligned":
         raise InfoserError(
@@ -145,7 +151,7 @@ def restore(request: Request) -> Source:
     space = make_space(matrix)
     pools = None if variant in AUGMENTERS else Pools(matrix, space)
     number = next(i for i, unit in enumerate(matrix.units) if (unit.fold.name, unit.seed) == (fold.name, seed))
-    return Source(own, corpus, variant, fold, number, matrix, space, pools)
+    return Source(own, corpus, cell, variant, fold, number, matrix, space, pools)
 
 
 def _of_fold(request: Request, config: Config, part: Config, corpus: Corpus) -> tuple[Config, tuple[Fold, ...], Fold, str, Any]:
@@ -169,8 +175,6 @@ def _of_fold(request: Request, config: Config, part: Config, corpus: Corpus) -> 
 
 def _of_final(request: Request, config: Config, corpus: Corpus) -> tuple[Config, tuple[Fold, ...], Fold, str, Any]:
     """The same of the final model; a control has none, and is made from all labelled utterances."""
-    if request.cell:
-        raise InfoserError(f"--cell {request.cell!r}: the final model is of the base configuration; choose a fold with --fold")
     fold = experiment.final_fold(len(corpus))
     variant: Any = request.variant
     if variant not in AUGMENTERS:

@@ -4,7 +4,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +12,59 @@ import numpy as np
 import pytest
 
 import infoser.demo
-from infoser import synthetic
+from infoser import experiment, presets, run_folder, synthetic
+from infoser.config import Config
+from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.export import drawing, formats
 from infoser.export.source import Request, restore
+from infoser.leakage import Fold
+from infoser.matrix import Matrix
+from infoser.pools import Pools
 from infoser.saved_config import fingerprint
 from infoser.shards import read_corpus
+from infoser.spaces import make_space
 
 Arrays = dict[str, np.ndarray]
 Generate = Callable[..., Arrays]
 
 
+def train_generators(config: Config, corpus: Corpus, folds: Sequence[Fold], run: Path, prefix: str = "") -> None:
+    """What `train.py` does, but for the heads: these are most of its work, and exports know nothing of them."""
+    matrix = Matrix(config, corpus, folds, experiment.make_trainer(config, run), prefix)
+    Pools(matrix, make_space(matrix))
+
+
+def train_final(config: Config, corpus: Corpus, run: Path, variant: str) -> None:
+    final, fold = experiment.final_config(config, variant), experiment.final_fold(len(corpus))
+    train_generators(final, corpus, [fold], run, experiment.final_prefix(variant))
+    run_folder.write_final(run, variant)
+
+
 @pytest.fixture(scope="module")
-def finished(demo: Any, run_train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo experiment with a final model."""
     folder = tmp_path_factory.mktemp("final") / "demo run"
     shutil.copytree(demo.folder, folder)
-    outcome = run_train(*demo.flags, "--run-dir", folder, "--final", "--final-variant", "infogan")
-    assert outcome.status == 0, outcome.err
+    train_final(*experiment.restore(folder), folder, "infogan")
     return folder
 
 
 @pytest.fixture(scope="module")
-def judged(tiny: Any, run_train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose final model makes text too, labels rows by Q and keeps the best half by D; and a joined space."""
+def judged(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in the joined space whose final model makes text too; Q labels rows, and the best half by D is kept."""
     folder = tmp_path_factory.mktemp("judged")
     flags = ("corpus", "--data.name", "demo", "--data-dir", folder / "no-data", "--folds", "session2", *tiny)
-    flags += ("--run-dir", folder / "run", "--variants", "none", "noise", "--joined-variants", "none", "infogan")
-    flags += ("--final", "--final-variant", "infogan-paired")
-    outcome = run_train(*flags, "--generate.label-by", "recogniser", "--generate.keep-by", "discriminator")
-    assert outcome.status == 0, outcome.err
-    return folder / "run"
+    flags += ("--run-dir", folder / "run", "--space", "joined", "--variants", "none", "infogan")
+    flags += ("--generate.label-by", "recogniser", "--generate.keep-by", "discriminator")
+    config = presets.parse([str(flag) for flag in flags])
+    corpus = experiment.load_corpus(config)
+    with run_folder.locked(config.run_dir):
+        run_folder.claim(config, corpus)
+    _, folds = experiment.plan_folds(config, corpus)
+    train_generators(config, corpus, folds, config.run_dir)
+    train_final(config, corpus, config.run_dir, "infogan-paired")
+    return config.run_dir
 
 
 @pytest.fixture
@@ -79,8 +101,6 @@ def test_the_final_model_is_the_default_and_a_draw_can_be_repeated(finished: Pat
     )
     said = told(first)
     assert (said["variant"], said["model"], said["seed"], said["run"]) == ("infogan", "final", 0, "demo run")
-    from infoser import run_folder
-
     assert said["config_fingerprint"] == fingerprint(run_folder.read(finished)[0])
     assert first["synthetic"].all() and "text" not in first and "label_probability" not in first
     corpus = infoser.demo.sample()
@@ -180,8 +200,7 @@ def test_made_text_soft_labels_and_the_best_rows(judged: Path, generate: Generat
 
 
 def test_of_joined_rows_the_encoders_part_is_written(judged: Path, generate: Generate) -> None:
-    flags = ("--cell", "space=joined", "--fold", "session2", "--lend-text")
-    made = generate(judged, "--per-class", 300, *flags)
+    made = generate(judged, "--per-class", 300, "--fold", "session2", "--lend-text")
     corpus = infoser.demo.sample()
     assert made["audio"].shape == (1200, infoser.demo.AUDIO_DIM) and made["text"].shape == (1200, infoser.demo.TEXT_DIM)
     assert told(made)["space"] == "joined" and told(made)["cell"] == "space=joined"
@@ -212,7 +231,7 @@ def test_the_round_trip_is_exact_and_real_utterances_can_be_joined(
     outcome = run_prepare("arrays", "--source", real, "--synthetic", export, "--name", "both", "--data-dir", data)
     assert outcome.status == 0 and "synthetic   100 utterances" in outcome.out, outcome.err
     flags = ("corpus", "--data.name", "both", "--data-dir", data, "--run-dir", tmp_path / "run", "--variants", "none", *tiny)
-    outcome = run_train(*flags, "--folds", "session2", "session4")
+    outcome = run_train(*flags, "--folds", "session2", "session4", "--data.no-text")
     assert outcome.status == 0, outcome.err
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["provenance"]["folds"]["session2"]["train"] == results["provenance"]["folds"]["session4"]["train"] + 100

@@ -128,10 +128,10 @@ def test_frames_are_left_out_of_what_is_joined_and_that_is_said(tmp_path: Path) 
     corpus = make_export(text=False).corpus
     plain = {name: getattr(corpus, name)[5:] for name in ("utterance_id", "audio", "label", "speaker", "session")}
     frames = Frames(corpus.audio[5:], np.arange(3), np.ones(3, np.int32))
-    provenance = {"settings": {"kind": "recordings"}, "skipped": {}, "frames": {"audio_frames": 3}}
+    provenance = {"settings": {"classes": {name: [name[:3]] for name in corpus.classes}}, "frames": {"audio_frames": 3}}
     real = dataclasses.replace(corpus, columns={}, audio_frames=frames, provenance=provenance, **plain)
     joined = with_synthetic(real, [written(tmp_path, make_export(text=False))])
-    assert len(joined) == 8 and joined.audio_frames is None and "frames" not in joined.provenance
+    assert len(joined) == 7 and joined.audio_frames is None and "frames" not in joined.provenance
     assert "pooled features" in joined.provenance["skipped"]["frames"]
 
 
