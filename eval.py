@@ -1,4 +1,4 @@
-"""Evaluates a run folder: python eval.py score RUN, quality RUN, report RUN, or predict RUN RECORDING…"""
+"""Evaluates a run folder: python eval.py score, quality or report RUN; predict RUN RECORDING…; generate RUN --out FOLDER"""
 
 import json
 import sys
@@ -201,7 +201,66 @@ class Report:
         print(f"written: {build.write(build.Request(self.run_dir, self.out, not self.no_embeddings, self.data_dir))}")
 
 
-COMMANDS = {"score": Score, "predict": Predict, "quality": Quality, "report": Report}
+@dataclass(frozen=True)
+class Generate:
+    """Write generated features of a run folder for other tools, marked as synthetic, with a data card."""
+
+    run_dir: RunFolder
+    """The run folder."""
+    out: Path
+    """The folder to write; a new one, or an empty one."""
+    variant: str = ""
+    """Whose rows: a generator of the run, or a control (noise, mixup, smote, class-gaussian). Default: the final model's, or
+    the first that the run has."""
+    format: tuple[Literal["npz", "parquet", "tfds", "nkululeko", "emotion2vec"], ...] = ("npz",)
+    """npz (for prepare.py arrays, NumPy, scikit-learn), parquet, tfds, nkululeko, emotion2vec; several, if need be."""
+    per_class: int = 0
+    """How many rows of each class; either this or --count."""
+    count: int = 0
+    """How many rows in all, classes as frequent as in the training part."""
+    fold: str = ""
+    """The model that was tested on this fold (default: the final model, see --final of train.py)."""
+    cell: str = ""
+    """The part of the run, as the column cell of its scores names it (default: the base configuration)."""
+    seed: int | None = None
+    """Which of the run's seeds (default: the first)."""
+    draw_seed: int = 0
+    """Another number draws other rows of the same model."""
+    lend_text: Switch = False
+    """Also write the text features of the real utterances whose text goes with generated audio."""
+    no_text: Switch = False
+    """Leave out text features, also generated ones."""
+    with_real: Switch = False
+    """Also write the real rows that the model was trained on, marked as not synthetic; never a row of its test part."""
+    overwrite: Switch = False
+    """Replace an earlier export in the folder."""
+    data_dir: Path | None = None
+    """Where the corpus is, if it was moved since training."""
+
+    def __call__(self) -> None:
+        from infoser.export import folder
+        from infoser.export.source import Request
+
+        request = Request(
+            folder=self.run_dir,
+            variant=self.variant,
+            fold=self.fold,
+            cell=self.cell,
+            seed=self.seed,
+            per_class=self.per_class or None,
+            count=self.count or None,
+            draw_seed=self.draw_seed,
+            lend_text=self.lend_text,
+            with_text=not self.no_text,
+            with_real=self.with_real,
+            data_dir=self.data_dir,
+        )
+        written = folder.generate(request, self.format, self.out, overwrite=self.overwrite)
+        for line in folder.summary(written):
+            print(line)
+
+
+COMMANDS = {"score": Score, "predict": Predict, "quality": Quality, "report": Report, "generate": Generate}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -7,25 +7,26 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import tyro
 from arrays.npz_source import ROLES, read_arrays
+from arrays.with_synthetic import with_synthetic
+from corpus_summary import summary
 
 from infoser import demo
 from infoser.class_map import parse_class_map
 from infoser.commandline import refuse_repeated_flags, run_command
 from infoser.corpus import Corpus
 from infoser.encoders.encoded_corpus import Encoding, encode_corpus, make_plan
-from infoser.encoders.identity import describe
 from infoser.errors import InfoserError, can_be_written
 from infoser.locks import held
 from infoser.recordings import Recordings
 from infoser.shard_writer import already_prepared, write_corpus
-from infoser.shards import PLAIN, check_config_name, check_corpus_name, find_corpus, list_configs
+from infoser.shards import PLAIN, check_config_name, check_corpus_name, find_corpus, list_configs, read_corpus
 
 Key = Annotated[str | None, tyro.conf.arg(metavar="KEY", help_behavior_hint="")]
 Classes = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="CLASS=EMOTION,...", help_behavior_hint="")]
@@ -44,6 +45,8 @@ class Arrays:
     """Name of the corpus: letters, digits, '_' and '-'."""
     data_dir: Path = Path("data")
     """Where prepared corpora lie."""
+    synthetic: tuple[Path, ...] = ()
+    """Exports of eval.py generate (their .npz) whose synthetic rows are added; they are trained on only."""
     classes: Classes = None
     """Classes and the emotions they take in, such as: ang=ang hap=hap,exc. Other emotions stay, unlabelled. Default:
     every emotion is a class; for the name iemocap: ang=ang hap+exc=hap,exc neu=neu sad=sad."""
@@ -74,7 +77,40 @@ class Arrays:
         if self.classes == ():
             raise InfoserError("--classes needs at least one CLASS=EMOTION,…, such as: ang=ang hap=hap,exc")
         keys = {role: getattr(self, f"{role}_key") for role in ROLES}
-        return read_arrays(self.source, name=self.name, keys=keys, classes=self.classes or ())
+        corpus = read_arrays(self.source, name=self.name, keys=keys, classes=self.classes or ())
+        return with_synthetic(corpus, self.synthetic)
+
+    def builder(self) -> Callable[..., Any]:
+        from arrays.arrays_dataset_builder import Builder
+
+        return Builder
+
+
+@dataclasses.dataclass(frozen=True)
+class Join:
+    """Add synthetic rows to a corpus that is prepared already, however it was; the two make a corpus of another name."""
+
+    of: str
+    """The prepared corpus."""
+    synthetic: tuple[Path, ...]
+    """Exports of eval.py generate (their .npz) whose synthetic rows are added; they are trained on only."""
+    name: str
+    """Name of the corpus that they make together."""
+    config: str = ""
+    """By which encoders the corpus was prepared, if in several ways."""
+    data_dir: Path = Path("data")
+    """Where prepared corpora lie."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace a corpus of this name that was prepared otherwise."""
+
+    def corpus(self) -> Corpus:
+        if not self.synthetic:
+            raise InfoserError("--synthetic needs at least one .npz that eval.py generate wrote")
+        if self.name == self.of:
+            raise InfoserError(f"--name {self.name} is the prepared corpus' own; give another: that one stays as it is")
+        return with_synthetic(
+            dataclasses.replace(read_corpus(self.data_dir, self.of, self.config), name=self.name), self.synthetic
+        )
 
     def builder(self) -> Callable[..., Any]:
         from arrays.arrays_dataset_builder import Builder
@@ -215,6 +251,7 @@ class Manifest(FromRecordings):
 
 COMMANDS = {
     "arrays": Arrays,
+    "join": Join,
     "demo": Demo,
     "iemocap": Iemocap,
     "msp_improv": MspImprov,
@@ -238,10 +275,10 @@ def prepare(argv: Sequence[str]) -> None:
     print(f"next: python train.py corpus --data.name {name}{chosen} --data-dir {data_dir}")
 
 
-def _prepare_features(command: Arrays | Demo) -> tuple[str, str]:
+def _prepare_features(command: Arrays | Join | Demo) -> tuple[str, str]:
     """Prepares features that were made elsewhere; returns the names of corpus and config."""
     check_corpus_name(command.name)
-    if isinstance(command, Arrays) and command.name == "demo":
+    if not isinstance(command, Demo) and command.name == "demo":
         raise InfoserError("--name demo is the demo corpus' own, beside whose truth it is printed; choose another")
     started = time.monotonic()
     corpus = command.corpus()
@@ -281,63 +318,13 @@ def _say_prepared(data_dir: Path, name: str, config: str) -> None:
 
 
 def _say_written(corpus: Corpus, folder: Path, started: float) -> None:
-    print(_summary(corpus))
+    print(summary(corpus))
     print(f"  written     {folder} ({_megabytes(folder):.1f} MB, {time.monotonic() - started:.1f} s)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     return run_command(prepare, argv)
-
-
-def _summary(corpus: Corpus) -> str:
-    def number(values: Any) -> int:
-        return len(set(values.tolist()) - {"", "Unknown"})
-
-    labelled = int(corpus.labelled.sum())
-    classes = ", ".join(f"{name} {int((corpus.label == index).sum()):,}" for index, name in enumerate(corpus.classes))
-    outside = ", ".join(f"{code or '(none)'} {count:,}" for code, count in corpus.provenance["unlabelled"].items())
-    lines = [
-        f"{corpus.name}: {len(corpus):,} utterances, {labelled:,} labelled",
-        f"  classes     {classes}",
-        f"  unlabelled  {outside or 'none'}",
-        f"  audio       {corpus.audio.shape[1]} features",
-        f"  text        {'none' if corpus.text is None else f'{corpus.text.shape[1]} features'}",
-        f"  speakers    {number(corpus.speaker)}",
-    ]
-    for title, values in (("sessions", corpus.session), ("dialogues", corpus.dialogue)):
-        lines.append(f"  {title:<11} {'none' if values is None else number(values)}")
-    if corpus.split is not None:
-        lines.append(f"  splits      {', '.join(sorted(set(corpus.split.tolist())))}")
-    kept = [name + (f" {array.shape[1:]}" if array.ndim > 1 else "") for name, array in corpus.columns.items()]
-    lines.append(f"  columns     {', '.join(kept) or 'none'}")
-    lines += [f"  skipped     {key} {why}" for key, why in corpus.provenance["skipped"].items()]
-    return "\n".join(lines + _summary_of_recordings(corpus.provenance))
-
-
-def _summary_of_recordings(provenance: Mapping[str, Any]) -> list[str]:
-    """How recordings were encoded, and what is missing or was left out; nothing for features made elsewhere."""
-    settings = provenance["settings"]
-    if settings["kind"] != "recordings":
-        return []
-    encoders = [f"{modality} by {describe(settings[modality])}" for modality in ("audio", "text") if settings[modality]]
-    lines = [f"  encoded     {each}" for each in encoders]
-    lines.append(f"  padding     {100 * provenance['padding_share']:.1f} % of what the audio encoder read")
-    lines += [f"  differs     {difference}" for difference in provenance.get("differences", [])]
-    if provenance.get("without_transcript"):
-        lines.append(f"  no text     {provenance['without_transcript']:,} utterances have no transcript")
-    clipped = provenance["clipped"]
-    if clipped:
-        lines.append(
-            f"  clipped     {len(clipped):,} kept, the worst {max(clipped, key=clipped.__getitem__)}: {_listed(clipped)}"
-        )
-    lines += [f"  left out    {message}" for message in provenance["bad_files"].values()]
-    return lines
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _megabytes(folder: Path) -> float:

@@ -127,13 +127,21 @@ class Loaded:
         for part in self._parts:
             part.shared = iter(())
 
-    def outputs(self, function: str, *static: int, runs: Any = None, only: Sequence[int] | None = None) -> Any:
+    def outputs(
+        self,
+        function: str,
+        *static: int,
+        runs: Any = None,
+        only: Sequence[int] | None = None,
+        keys: np.ndarray | None = None,
+    ) -> Any:
         """`stage.<function>` for every run, as host arrays with the runs on axis 0.
 
         Args:
           function: a method that takes state, shared arrays, run arrays, key, and the `static` sizes.
           runs: other run arrays than those trained on, stacked on axis 0.
           only: the runs that are asked, in this order; all of them if None.
+          keys: (only, 2) raw keys in the place of the runs' own, where `only` names the runs.
         """
         shared = self.group.shared
         if isinstance(shared, Stream):
@@ -142,8 +150,8 @@ class Loaded:
             which = np.asarray(only)
             state = self.mode.spread(_taken(self.state(), which))
             inputs = self.mode.spread(_taken(self.group.runs if runs is None else runs, which))
-            keys = self.mode.spread(self._keys[which])
-            said = self.mode.outputs(self.group.stage, function, state, shared, inputs, keys, *static)
+            spread_keys = self.mode.spread(self._keys[which] if keys is None else keys)
+            said = self.mode.outputs(self.group.stage, function, state, shared, inputs, spread_keys, *static)
             return self.mode.gather(said, len(which))
 
         def ask(part: _Part) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
+from infoser import synthetic
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.links import LINKS, components, link_codes
@@ -64,6 +65,8 @@ def check_folds(corpus: Corpus, folds: Sequence[Fold], *, protocol: str, keep_pa
         raise InfoserError(f"two folds have the same name: {', '.join(fold.name for fold in folds)}")
     if folds and _repeats(np.concatenate([fold.test for fold in folds])):
         raise InfoserError("an utterance is in the test parts of two folds")
+    made = synthetic.mask(corpus)
+    sets = synthetic.sets(corpus)
     for fold in folds:
         parts = {"training": fold.train, "dev": fold.dev, "test": fold.test}
         rows = np.concatenate(list(parts.values()))
@@ -73,6 +76,7 @@ def check_folds(corpus: Corpus, folds: Sequence[Fold], *, protocol: str, keep_pa
             raise InfoserError(f"fold {fold.name!r}: the rows of a part are not sorted")
         if not corpus.labelled[np.concatenate([fold.dev, fold.test])].all():
             raise InfoserError(f"fold {fold.name!r}: an utterance of the dev or test part has no label")
+        _check_synthetic(corpus, fold, made, sets)
         for (first, second), columns in pairs.items():
             for column in (column for column in columns if column in codes):
                 crossing = np.intersect1d(codes[column][parts[first]], codes[column][parts[second]])
@@ -83,6 +87,19 @@ def check_folds(corpus: Corpus, folds: Sequence[Fold], *, protocol: str, keep_pa
                         f"fold {fold.name!r}: {column} {example!r} is in both the {first} and the {second} part "
                         f"({len(crossing)} such); a protocol that divides by {column}, or kfold, keeps them apart"
                     )
+
+
+def _check_synthetic(corpus: Corpus, fold: Fold, made: np.ndarray | None, sets: Mapping[str, np.ndarray]) -> None:
+    """Refuses a fold that tests on synthetic rows, or trains on rows that were made from what it tests or selects on."""
+    if made is None:
+        return
+    held_out = np.concatenate([fold.dev, fold.test])
+    if made[held_out].any():
+        raise InfoserError(f"fold {fold.name!r}: a synthetic row is in the dev or test part")
+    hashes = synthetic.id_hashes(corpus.utterance_id[held_out])
+    for name in np.unique(corpus.columns[synthetic.MADE_FROM][fold.train[made[fold.train]]]).tolist():
+        if name and np.isin(hashes, sets[name]).any():
+            raise InfoserError(f"fold {fold.name!r}: trains on synthetic rows that were made from its dev or test part")
 
 
 def _repeats(rows: np.ndarray) -> bool:

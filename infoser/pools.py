@@ -259,6 +259,24 @@ class Pools:
                 drawn_rows += one.size * len(places)
                 progress.update(drawn_rows)
 
+    def generator(self, number: int, arm: Arm) -> tuple[Loaded, int, str]:
+        """What was trained for an arm of unit `number`: the group, which of its runs, and the function that makes rows."""
+        for one in self._drawings:
+            if (number, arm) in one.members:
+                return one.trained, one.runs[one.members.index((number, arm))], one.function
+        raise KeyError(arm.name)
+
+    def judged(self, number: int, arm: Arm, pool: Pool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Class probabilities of rows that `generator` made, and their ranks by --generate.keep-by (None if all are kept)."""
+        self._generated[number, arm] = pool
+        self._taught_rows.pop((number, arm), None)
+        try:
+            target = self._target(number, arm)
+            all_kept = arm.config.generate.keep_by == "all-rows"
+            return target, None if all_kept else self._sureness(number, arm, target)
+        finally:
+            del self._generated[number, arm]
+
 
 def needs_teacher(arm: Arm) -> bool:
     """Whether an arm takes something from a teacher."""

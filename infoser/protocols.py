@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Int, Int64
 
+from infoser import synthetic
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.leakage import Fold, check_folds, kept_apart
 from infoser.links import LINKS, components, is_nested, link_codes, natural_order, sharing
+from infoser.synthetic_folds import with_synthetic
 
 PROTOCOLS = ("official", "session", "speaker", "kfold", "corpus", "cross-corpus")
 MAX_SPEAKER_FOLDS = 12  # up to here 'auto' leaves one speaker out (MSP-IMPROV has twelve), beyond it makes groups
@@ -37,6 +39,7 @@ def resolve_protocol(corpus: Corpus, protocol: str) -> str:
         raise InfoserError(f"unknown protocol {protocol!r}; choose from auto, {', '.join(PROTOCOLS)}")
     if corpora := corpus.provenance.get("corpora"):
         return "cross-corpus" if any(each["role"] == "test" for each in corpora) else "corpus"
+    corpus = synthetic.real_part(corpus)
     if corpus.split is not None and {"train", "test"} <= {_split_kind(str(value)) for value in np.unique(corpus.split)}:
         return "official"
     codes = link_codes(corpus)
@@ -62,6 +65,8 @@ def make_folds(
     official: one fold for each split whose name begins with Test, trained on Train alone; Development or Validation is
       never trained on. Names are compared without regard to case.
 
+    Synthetic rows are trained on only, and not in folds that hold out what they were made from (see `synthetic_folds`).
+
     The unlabelled rows of a held-out part are in no part of that fold. `with_dev` takes a labelled dev part, without
     any speaker of the test part, out of training: the next session (cyclically), the next of the k parts, the test
     speaker's partner (else the next session, else the next speaker), the official one, or, where corpora are left out, a
@@ -72,6 +77,11 @@ def make_folds(
         part that lacks a class, or an official split that shares speakers.
     """
     protocol = resolve_protocol(corpus, protocol)
+    if synthetic.mask(corpus) is not None:
+        real = make_folds(synthetic.real_part(corpus), protocol, n_folds=n_folds, with_dev=with_dev, keep_partner=keep_partner)
+        folds = with_synthetic(corpus, real)
+        check_folds(corpus, folds, protocol=protocol, keep_partner=keep_partner)
+        return folds
     codes = link_codes(corpus)
     if protocol == "official":
         folds = tuple(_official_folds(corpus, with_dev))
@@ -107,7 +117,8 @@ def select_folds(folds: Sequence[Fold], names: Iterable[str] | None) -> tuple[Fo
 def demote_labels(corpus: Corpus, fold: Fold, fraction: float, seed: int) -> Int64[np.ndarray, " n_kept"]:
     """The labelled training rows that keep their label when only this fraction of each class does; sorted.
 
-    Drawn within class, at least one of each; for one seed a larger fraction keeps all that a smaller one keeps. The
+    Drawn within class, at least one of each; for one seed a larger fraction keeps all that a smaller one keeps. Synthetic
+    rows keep theirs, so that beside them the same real labels are kept as without them. The
     draw depends on the seed, the fold's name and the utterance ids, not on the order of the corpus or on numpy's
     global state.
 
@@ -116,9 +127,11 @@ def demote_labels(corpus: Corpus, fold: Fold, fraction: float, seed: int) -> Int
     """
     if not 0 < fraction <= 1:
         raise InfoserError(f"a label fraction of {fraction} is not in (0, 1]")
-    kept = []
+    made = synthetic.mask(corpus)
+    real = fold.train if made is None else fold.train[~made[fold.train]]
+    kept = [] if made is None else [fold.train[made[fold.train] & corpus.labelled[fold.train]]]
     for label in range(len(corpus.classes)):
-        rows = fold.train[corpus.label[fold.train] == label]
+        rows = real[corpus.label[real] == label]
         rows = rows[np.argsort(corpus.utterance_id[rows])]
         rng = np.random.default_rng([seed, zlib.crc32(fold.name.encode()), label])
         kept.append(rng.permutation(rows)[: max(1, int(fraction * len(rows) + 0.5))])

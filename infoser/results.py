@@ -137,7 +137,7 @@ def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fo
                 modality: frames is not None
                 for modality, frames in (("audio", corpus.audio_frames), ("text", corpus.text_frames))
             },
-            "speakers": len(np.unique(corpus.speaker)),
+            "speakers": len(set(corpus.speaker.tolist()) - {""}),
             "shards_hash": corpus.provenance.get("shards_hash"),
             **({joining.CORPORA: corpus.provenance[joining.CORPORA]} if joining.CORPORA in corpus.provenance else {}),
         },

@@ -283,7 +283,7 @@ def write(path: Path, contents: str | bytes) -> None:
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    columns = list(rows[0]) if rows else []
+    columns = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
     for row in rows:

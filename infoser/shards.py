@@ -200,7 +200,7 @@ def corpus_metadata(corpus: Corpus) -> dict[str, Any]:
             "utterances": len(corpus),
             "labelled": int(corpus.labelled.sum()),
             "classes": dict(zip(corpus.classes, counts, strict=True)),
-            "speakers": len(np.unique(corpus.speaker)),
+            "speakers": len(set(corpus.speaker.tolist()) - {""}),
             "sessions": None if corpus.session is None else len(np.unique(corpus.session)),
             **({} if corpus.has_text is None else {"with_text": int(corpus.has_text.sum())}),
         },

@@ -42,6 +42,7 @@ LAYERS = (
         "saved_config",
         "shared_classes",
         "run_folder",
+        "synthetic",
         "validation",
         "variants",
     ),
@@ -65,6 +66,7 @@ LAYERS = (
         "shard_records",
         "shards",
         "strata",
+        "synthetic_folds",
     ),
     ("joining", "shard_writer", "stages", "streaming"),
     ("group",),
@@ -77,7 +79,7 @@ LAYERS = (
     ("execution", "prediction_table", "quality", "results"),
     ("budget",),
     ("experiment",),
-    ("cross_scoring", "inspection", "prediction", "report", "sklearn"),
+    ("cross_scoring", "export", "inspection", "prediction", "report", "sklearn"),
     ("train", "eval"),
 )
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}

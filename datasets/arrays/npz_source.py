@@ -5,7 +5,7 @@ import tokenize
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import numpy as np
 from infoser.class_map import count_unlabelled, map_labels, parse_class_map
 from infoser.corpus import UNLABELLED, Corpus
 from infoser.errors import InfoserError
+from infoser.synthetic import MADE_FROM, Marks, read_marks
 
 REQUIRED = ("utterance_id", "audio", "speaker")
 OPTIONAL = ("text", "label", "label_names", "emotion", "session", "dialogue", "split")
 ROLES = (*REQUIRED, *OPTIONAL)
 
 # The 4-class task that most IEMOCAP results are given for; excitement counts as happiness.
+HAS_TEXT = "has_text"
 DEFAULT_CLASSES = {"iemocap": ("ang=ang", "hap+exc=hap,exc", "neu=neu", "sad=sad")}
 
 
@@ -34,12 +36,13 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
 
     Returns:
       The corpus. Its provenance holds `source` (file name), `settings` (all that decides the result), `unlabelled`
-      (utterances per emotion outside the classes) and `skipped` (why an array was left out).
+      (utterances per emotion outside the classes) and `skipped` (why an array was left out); with synthetic rows, also the
+      sets of utterances that they were `made_from`.
 
     Raises:
       InfoserError: for whatever in the file or the arguments stands against that.
     """
-    arrays, foreign = _load(source)
+    arrays, foreign = load_arrays(source)
     chosen = _resolve(arrays, keys)
     ids = _strings(arrays, chosen["utterance_id"])
     for role, key in chosen.items():
@@ -51,15 +54,20 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
     groups: dict[str, Any] = {
         role: _strings(arrays, chosen[role]) for role in ("speaker", "session", "dialogue", "split") if role in chosen
     }
+    marks = read_marks(arrays, len(ids), source)
+    spoken = slice(None) if marks is None else ~marks.rows  # nobody spoke a synthetic row
     for role, values in {"utterance_id": ids, **groups}.items():
         if role in ("utterance_id", "speaker", "session"):
-            _refuse_empty(chosen[role], values, ids)
+            which = slice(None) if role == "utterance_id" else spoken
+            _refuse_empty(chosen[role], values[which], ids[which])
     codes, order = _emotion_codes(arrays, chosen, ids)
     if not classes and "emotion" in chosen:
         classes = DEFAULT_CLASSES.get(name, ())
-    class_map = parse_class_map(classes) if classes else {code: (code,) for code in order}
+    class_map = parse_class_map(classes) if classes else _said_classes(marks, order) or {code: (code,) for code in order}
     label = map_labels(codes, class_map, f"array {chosen.get('emotion') or chosen['label']!r}")
-    columns, skipped = _columns(arrays, chosen, len(ids))
+    has_text = _has_text(arrays, len(ids), with_text="text" in chosen)
+    no_columns = {HAS_TEXT} if has_text is not None else set()
+    columns, skipped = _columns(arrays, chosen, len(ids), no_columns | set(() if marks is None else marks.used))
     with source.open("rb") as file:
         source_hash = hashlib.file_digest(file, "sha256").hexdigest()
     return Corpus(
@@ -67,6 +75,7 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
         utterance_id=ids,
         audio=_features(arrays, chosen["audio"]),
         text=_features(arrays, chosen["text"]) if "text" in chosen else None,
+        has_text=None if has_text is None or has_text.all() else has_text,
         label=label,
         classes=tuple(class_map),
         columns=columns,
@@ -80,13 +89,19 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
             },
             "unlabelled": count_unlabelled(codes, label),
             "skipped": skipped | foreign,
+            **({MADE_FROM: marks.made_from} if marks is not None and marks.made_from else {}),
+            **({"export": marks.metadata} if marks is not None and marks.metadata else {}),
         },
         **groups,
     )
 
 
-def _load(source: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """All arrays by their keys; and why other members of the archive are left out."""
+def load_arrays(source: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All arrays by their keys, read without pickle; and why other members of the archive are left out.
+
+    Raises:
+      InfoserError: if it is no .npz, damaged, or holds pickled objects.
+    """
     if not source.is_file():
         raise InfoserError(f"source {source} {'is not a file' if source.exists() else 'does not exist'}")
     if not zipfile.is_zipfile(source):
@@ -216,8 +231,27 @@ def _emotion_codes(
     return np.append(names, "")[label], names.tolist()
 
 
+def _said_classes(marks: Marks | None, order: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The classes that an export says it has, in its order; none where the emotions are others."""
+    said = {} if marks is None else marks.classes
+    return said if {code for codes in said.values() for code in codes} == set(order) else {}
+
+
+def _has_text(arrays: Mapping[str, np.ndarray], rows: int, *, with_text: bool) -> np.ndarray | None:
+    """(N,) which utterances have text features; None where all have, or nothing is said of it."""
+    found = arrays.get(HAS_TEXT)
+    if found is None or not with_text:
+        return None
+    if found.dtype != bool or found.shape != (rows,):
+        raise InfoserError(
+            f"array {HAS_TEXT!r} is {found.dtype} of shape {found.shape}; it says which utterances have text features, by one "
+            "bool for each: make it bool, or give the array another name"
+        )
+    return found
+
+
 def _columns(
-    arrays: Mapping[str, np.ndarray], chosen: Mapping[str, str], rows: int
+    arrays: Mapping[str, np.ndarray], chosen: Mapping[str, str], rows: int, no_columns: Collection[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """All arrays that play no role but have a value per utterance; and why the others are left out, with their shapes.
 
@@ -226,6 +260,8 @@ def _columns(
     used = {key for role, key in chosen.items() if role not in ("emotion", "label")}
     columns, skipped = {}, {}
     for key, array in arrays.items():
+        if key in no_columns:
+            continue
         described = key.removesuffix("_names")
         if key in used and key != chosen.get("label_names"):
             continue

@@ -71,7 +71,7 @@ def response(sources: Sources, key: str, rest: str, cell_of: Mapping[float, str]
     """UA of every variant by the value of one setting, with the band of its interval."""
     modalities = list(dict.fromkeys(row["modality"] for row in sources.rows))
     rows = [
-        row | {"setting": key, "value": value, "others": rest}
+        dict(row) | {"setting": key, "value": value, "others": rest}
         for value, cell in cell_of.items()
         for row in sources.pick(cell=cell, subset="all", aggregate="pooled")
     ]

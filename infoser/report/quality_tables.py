@@ -85,7 +85,7 @@ _PANEL = (
 def panel_by_class(rows: Sequence[Row]) -> Table:
     """Every measure of every class, with standard errors and p-values."""
     own = [
-        row | {"name": MEASURES[row["measure"]][0], "p_value": row.get("p")}
+        dict(row) | {"name": MEASURES[row["measure"]][0], "p_value": row.get("p")}
         for row in rows
         if row["reference"] and row["measure"] in MEASURES
     ]
@@ -112,7 +112,7 @@ def panel_by_class(rows: Sequence[Row]) -> Table:
 
 def panel_information(rows: Sequence[Row]) -> Table:
     """Information in added rows, by fresh models, beside that in training rows."""
-    own = [row | {"name": INFORMATION.get(row["measure"], row["measure"])} for row in rows if not row["reference"]]
+    own = [dict(row) | {"name": INFORMATION.get(row["measure"], row["measure"])} for row in rows if not row["reference"]]
     return Table(
         "panel-information",
         "Information in nats by fresh models on held-out rows, in added and in as many training rows. Means over seeds "

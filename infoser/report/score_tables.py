@@ -192,7 +192,7 @@ def worst(said: Mapping[tuple[str, str], Said], sources: Sources, name: str = "w
                     "utterance_id": str(ids[i]),
                     "fold": str(own.fold[first[i]]),
                     "true": sources.classes[label[i]],
-                    "predicted": sources.classes[predicted],
+                    "predicted": sources.classes[int(predicted)],
                     "probability_of_true": float(true[i]),
                     "probability_of_predicted": float(mean[i, predicted]),
                     "seeds": int(seeds[i]),

@@ -178,7 +178,8 @@ def _restored(folder: Path, data_dir: Path | None, base: str) -> Any:
     """The predictions of a run folder of an earlier version, which wrote none."""
     config, corpus = experiment.restore(folder, data_dir)
     heads: dict[str, list[HeadOutputs]] = {}
-    experiment.run(config, corpus, experiment.make_trainer(config, folder, restore_only=True), heads)
+    own = experiment.parts_of(folder, config, corpus)
+    experiment.run(config, corpus, experiment.make_trainer(config, folder, restore_only=True), own, heads)
     return prediction_table.table({base: heads.get(base, [])}, corpus)
 
 

@@ -84,7 +84,7 @@ def styled() -> Iterator[None]:
         matplotlib.rcdefaults()
         known = set(font_manager.get_font_names())
         families = [*_STYLE["font.family"], *(one for one in _FALLBACKS if one in known)]
-        matplotlib.rcParams.update(_STYLE | {"font.family": families})
+        matplotlib.rcParams.update(_STYLE | {"font.family": families})  # pyright: ignore[reportCallIssue, reportArgumentType]
         yield
 
 

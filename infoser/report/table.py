@@ -55,7 +55,7 @@ class Column:
         first, *others = (row.get(one) for one in self.fields)
         if first is None:
             return []
-        return [first] if not others or any(one is None for one in others) else [first, *others]
+        return [first] if not others or any(one is None for one in others) else [first, *others]  # pyright: ignore[reportReturnType]
 
 
 def text(heading: str, name: str, about: str = "") -> Column:

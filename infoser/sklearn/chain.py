@@ -148,7 +148,7 @@ def _head(
     rows: Any = np.zeros((length, dim), np.float32), np.zeros((length, n_classes), np.float32)
     for filled, given in zip(rows, added or (), strict=added is not None):
         filled[:count] = given
-    run: Any = ClassifyRun(view, GeneratedRows(*rows, np.int32(count)), training.as_numbers(values))  # pyright: ignore[reportArgumentType]
+    run: Any = ClassifyRun(view, GeneratedRows(*rows, np.int32(count)), training.as_numbers(values))  # pyright: ignore
     trained = training.train(stage, shared, run, seed)
     losses["classify"] = trained.losses
     return trained.average()

@@ -216,10 +216,9 @@ class SpeechEmotionClassifier(ClassifierMixin, BaseEstimator):
         columns = self.text_columns
         if isinstance(columns, bool) or not isinstance(columns, (int, np.integer)):
             raise TypeError(f"text_columns {columns!r}: must be a number of columns")
-        if not 0 <= columns < self.n_features_in_:
-            raise ValueError(
-                f"text_columns {columns}: of the {self.n_features_in_} columns of X at least one must be audio; 0 without text"
-            )
+        width: int = self.n_features_in_  # pyright: ignore[reportAttributeAccessIssue]
+        if not 0 <= columns < width:
+            raise ValueError(f"text_columns {columns}: of the {width} columns of X at least one must be audio; 0 without text")
         if not columns and self.variant in GENERATORS and GENERATORS[self.variant].needs_text:
             raise ValueError(
                 f"variant {self.variant!r} needs text features: say by text_columns how many of the last columns are"

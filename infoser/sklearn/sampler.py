@@ -191,7 +191,7 @@ class InfoGANSampler(BaseOverSampler):
           (N + added, dim) features and as many classes, each in the container and types that were given; a data frame keeps the
           names and types of its columns, and gets an index of its own.
         """
-        return super().fit_resample(X, y)
+        return super().fit_resample(X, y)  # pyright: ignore[reportReturnType]
 
     def sample(self, n: int | Mapping[Any, int], random_state: int | np.random.RandomState | None = None) -> tuple[Any, Any]:
         """Draws generated rows, class by class in the order of `classes_`.
@@ -286,7 +286,7 @@ class InfoGANSampler(BaseOverSampler):
             **self._structure,
             label=label,
             n_classes=len(self.classes_),
-            dim=self.n_features_in_,
+            dim=self.n_features_in_,  # pyright: ignore[reportAttributeAccessIssue]
             seed=seed,
         )
         features = self._standardisation.invert(made)

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infoser import experiment, prediction_table, run_folder
+from infoser import prediction_table, run_folder
 from infoser.config import Config, Data
 from infoser.corpus import Corpus
 from infoser.leakage import Fold
 from infoser.matrix import Unit
 from infoser.metrics.scores import Predictions, score_rows
+from infoser.parts import Part
 from infoser.quality import quality_rows
 from infoser.report import style
 from infoser.report.panels import MEASURES
-from infoser.runs import HeadOutputs, SpaceOutputs
+from infoser.results import provenance
+from infoser.runs import HeadOutputs
 
 TERMS = ("real", "generated", "total")
 
@@ -61,14 +63,20 @@ def _make_run(
     for cell in cells:
         heads[cell] = [
             HeadOutputs(
-                Unit(fold, seed, corpus.label), variant, modality, False, fold.test, _said(rng, corpus.label[fold.test])
+                Unit(fold, seed, corpus.label),
+                variant,
+                modality,
+                False,
+                fold.test,
+                _said(rng, corpus.label[fold.test]),
+                cell=cell,
             )
             for modality in modalities
             for fold in made
             for seed in seeds
             for variant in variants
         ]
-        quality += quality_rows(SpaceOutputs(heads[cell], {}, []), corpus, cell)
+        quality += quality_rows(heads[cell], corpus, cell, {})
     scores = score_rows(
         [
             Predictions(h.variant, cell, h.modality, h.unit.seed, h.unit.fold.name, h.rows, h.log_probability.argmax(axis=1))
@@ -83,9 +91,10 @@ def _make_run(
         label_fraction=1.0,
     )
     folder.mkdir(parents=True)
-    run_folder.claim(config, corpus)
-    provenance = experiment.provenance(config, corpus, "session", made)
-    results = {"rows": scores.rows, "quality": quality, "notes": [*notes, *scores.notes], "provenance": provenance}
+    part = Part(config.seeds, tuple(folds), tuple((cell, variant) for cell in cells for variant in variants))
+    run_folder.record(config, corpus, [part], part)
+    results = {"rows": scores.rows, "quality": quality, "notes": [*notes, *scores.notes], "table": scores.rows}
+    results["provenance"] = provenance(config, corpus, "session", made)
     prediction_table.write(folder, prediction_table.table(heads, corpus))
     run_folder.write_results(folder, results)
     metrics = folder / "encoder" / "classify" / "audio" / "metrics.jsonl"

@@ -1,0 +1,1 @@
+"""Generated rows of a run folder, written for other tools."""
