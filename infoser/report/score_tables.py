@@ -191,7 +191,7 @@ def worst(said: Mapping[tuple[str, str], Said], sources: Sources, name: str = "w
                     "rank": place,
                     "utterance_id": str(ids[i]),
                     "fold": str(own.fold[first[i]]),
-                    "true": sources.classes[label[i]],
+                    "true": sources.classes[int(label[i])],
                     "predicted": sources.classes[int(predicted)],
                     "probability_of_true": float(true[i]),
                     "probability_of_predicted": float(mean[i, predicted]),
