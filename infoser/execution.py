@@ -107,8 +107,9 @@ def run_planned(
         matrix = plan.matrix(corpus, folds, trainer)
         known = references.setdefault(plan.branch.name, {})
         outputs = run_matrix(matrix, [one for one in MODALITIES if one in heads_of], known)
-        apart = time.monotonic() - started - (trainer.trained_s - trained)
-        trainer.took("branch", folder=plan.places.folder, heads=len(outputs.heads), seconds=apart)
+        if trainer.trained_s > trained:  # what is only restored leaves the folder as it is
+            apart = time.monotonic() - started - (trainer.trained_s - trained)
+            trainer.took("branch", folder=plan.places.folder, heads=len(outputs.heads), seconds=apart)
         notes += outputs.notes
         heads += outputs.heads
         there = alignment.setdefault(plan.branch.name, {})
