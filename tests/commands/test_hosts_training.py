@@ -20,7 +20,6 @@ COMPILING += ("jax_persistent_cache_min_compile_time_secs", "jax_persistent_cach
 FLAGS = ("demo", "--data.no-text", "--folds", "session2", "session4", "--variants", "none", "infogan-notext")
 FLAGS += ("--aligned-variants", "--chunk-steps", "5", "--generate.width", "16", "--classify.width", "16")
 FLAGS += ("--generate.steps", "20", "--classify.steps", "20", "--checkpoint-every-s", "0")
-STREAMED = ("--resident-gib", "0.00005")
 GENERATE, CLASSIFY = "encoder/generate/class", "encoder/classify/audio"
 
 # train.py in which host 1, never host 0, sends itself a signal when a group has got to a step, after the chunk of compiled
@@ -83,14 +82,11 @@ def alone(run_train: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 @pytest.fixture(scope="module")
 def disturbed(alone: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A run folder that two hosts began, and how each start ended: by a kill, by a signal, and on one host with two devices.
-
-    The two hosts stream the corpus, the one has it in memory.
-    """
+    """A run folder that two hosts began, and how each start ended: by a kill, by a signal, and on one host with two devices."""
     folder, flags = tmp_path_factory.mktemp("disturbed") / "run", alone[1]
     command, outcomes = (*flags, "--run-dir", folder), {}
     for number, group, step in (("SIGKILL", GENERATE, 15), ("SIGTERM", CLASSIFY, 10)):
-        outcomes[number] = start("-c", SIGNAL_TO_HOST_1, number, group, step, *command, *STREAMED, devices=4, count=2)
+        outcomes[number] = start("-c", SIGNAL_TO_HOST_1, number, group, step, *command, devices=4, count=2)
         outcomes[f"steps after {number}"] = sorted(path.parent.name for path in (folder / group).glob("step_*/digest.json"))
     outcomes["resumed"] = start("train.py", *command, devices=2)
     return folder, outcomes
@@ -108,7 +104,6 @@ def test_a_killed_host_ends_the_other_which_says_how_to_go_on(disturbed: Any) ->
         "fewer, or on one without --hosts, to go on"
     )
     assert "written to" not in out
-    assert "are streamed, in the same batches" in err
     # A peer that is killed before the hosts agree on a checkpoint costs the steps since the last one.
     assert disturbed[1]["steps after SIGKILL"] == ["step_10", "step_5"]
 
