@@ -145,10 +145,11 @@ def _head(
     }
     length = training.padded(max(count, 1))
     dim = shared.audio_dim + shared.text_dim
-    rows: Any = np.zeros((length, dim), np.float32), np.zeros((length, n_classes), np.float32)
-    for filled, given in zip(rows, added or (), strict=added is not None):
-        filled[:count] = given
-    run: Any = ClassifyRun(view, GeneratedRows(*rows, np.int32(count)), training.as_numbers(values))  # pyright: ignore
+    features, target = np.zeros((length, dim), np.float32), np.zeros((length, n_classes), np.float32)
+    if added is not None:
+        features[:count], target[:count] = added
+    pool: Any = {"features": features, "target": target, "count": np.int32(count)}
+    run = ClassifyRun(view, GeneratedRows(**pool), training.as_numbers(values))
     trained = training.train(stage, shared, run, seed)
     losses["classify"] = trained.losses
     return trained.average()

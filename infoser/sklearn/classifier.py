@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -89,6 +89,8 @@ class SpeechEmotionClassifier(ClassifierMixin, BaseEstimator):
       ((60, 2), 60)
     """
 
+    n_features_in_: int
+
     def __init__(
         self,
         variant: str = "none",
@@ -136,9 +138,10 @@ class SpeechEmotionClassifier(ClassifierMixin, BaseEstimator):
           y: (N,) classes.
         """
         settings = self._settings()
-        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        X, y = validate_data(self, X, y, dtype="numeric", multi_output=True)
+        if y.ndim == 2 and y.shape[1] > 1:
             raise ValueError("Multilabel and multioutput targets are not supported.")
-        X, y = validate_data(self, X, y, dtype="numeric")
+        y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         self._check_columns()
         self.classes_, label = np.unique(y, return_inverse=True)

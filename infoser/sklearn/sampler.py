@@ -113,6 +113,8 @@ class InfoGANSampler(BaseOverSampler):
       (2,)
     """
 
+    n_features_in_: int
+
     def __init__(
         self,
         *,
@@ -191,7 +193,8 @@ class InfoGANSampler(BaseOverSampler):
           (N + added, dim) features and as many classes, each in the container and types that were given; a data frame keeps the
           names and types of its columns, and gets an index of its own.
         """
-        return super().fit_resample(X, y)  # pyright: ignore[reportReturnType]
+        resampled: Any = super().fit_resample(X, y)
+        return resampled
 
     def sample(self, n: int | Mapping[Any, int], random_state: int | np.random.RandomState | None = None) -> tuple[Any, Any]:
         """Draws generated rows, class by class in the order of `classes_`.
@@ -286,7 +289,7 @@ class InfoGANSampler(BaseOverSampler):
             **self._structure,
             label=label,
             n_classes=len(self.classes_),
-            dim=self.n_features_in_,  # pyright: ignore[reportAttributeAccessIssue]
+            dim=self.n_features_in_,
             seed=seed,
         )
         features = self._standardisation.invert(made)

@@ -7,7 +7,7 @@ from sklearn.base import clone
 
 from infoser.sklearn import SpeechEmotionClassifier, chain
 
-SETTINGS = {"steps": 60, "width": 16, "batch_size": 16, "random_state": 0}
+SETTINGS = {"steps": 100, "width": 16, "batch_size": 16, "weight_decay": 0.01, "random_state": 0}
 GENERATE = {"steps": 5, "width": 8, "latent_dim": 3, "batch_size": 16, "loss": "hinge", "critic_steps": 1, "noise_levels": 4}
 ALIGN = {"steps": 5, "width": 8, "representation_dim": 3, "batch_size": 16}
 
