@@ -25,7 +25,7 @@ EXTENDABLE = ("variants", "aligned_variants", "joined_variants", "ablate", "grid
 #: Settings of several corpora.
 _OF_SEVERAL = ("train_with", "test_corpus", "classes", "normalise")
 #: Settings that earlier versions did not write, and those of one start, which none writes: each takes its default.
-_LATER = ("cache", "resident_gib", "hosts", "ablate", "grid", "primary", "budget", "tensorboard", *_OF_SEVERAL)
+LATER = ("cache", "resident_gib", "hosts", "ablate", "grid", "primary", "budget", "tensorboard", *_OF_SEVERAL)
 _NESTED = {
     "data": Data,
     "align": AlignConfig,
@@ -76,7 +76,7 @@ def _tuples(values: Any) -> Any:
 def _made(kind: Any, values: Any, complete: bool) -> Any:
     if not isinstance(values, dict):
         raise TypeError(f"{kind.__name__} is no table of settings")
-    missing = [entry.name for entry in dataclasses.fields(kind) if entry.name not in (*values, *_LATER)]
+    missing = [entry.name for entry in dataclasses.fields(kind) if entry.name not in (*values, *LATER)]
     if missing and complete:  # it would take its default without a word
         raise KeyError(f"{', '.join(missing)} missing")
     return kind(**values)

@@ -173,7 +173,7 @@ def test_no_row_is_embedded_by_an_aligner_that_saw_its_label(seen: Seen) -> None
     speakers = links.speaker_clusters(corpus)
     for unit, fit in enumerate(seen.fits):
         runs = range(unit * parts, (unit + 1) * parts)
-        assert len({str(aligners.names[run]) for run in runs}) == 1  # of one fold and seed
+        assert len({(aligners.names[run].fold, aligners.names[run].seed) for run in runs}) == 1
         session = aligners.names[runs[0]].fold.removeprefix("session")
         training = corpus.session != session
         assert ((fit.embedded_by >= 0) == training).all()
