@@ -139,6 +139,7 @@ def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fo
             },
             "speakers": len(set(corpus.speaker.tolist()) - {""}),
             "shards_hash": corpus.provenance.get("shards_hash"),
+            "settings": corpus.provenance.get("settings"),
             **({joining.CORPORA: corpus.provenance[joining.CORPORA]} if joining.CORPORA in corpus.provenance else {}),
         },
         "protocol": protocol,

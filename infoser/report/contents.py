@@ -149,10 +149,17 @@ def _verdict(found: Sources) -> str:
     if not told:
         return f"{_count(len(rows), 'difference')} to none, without intervals: there are too few speakers for any."
     above, below = sum(row["ua_minus_none_low"] > 0 for row in told), sum(row["ua_minus_none_high"] < 0 for row in told)
+    family = [one for one in found.significance.values() if "ua_minus_none_p_holm" in one]
+    corrected = "Nothing is corrected for their number: one in twenty excludes zero by chance."
+    if family:
+        kept = sum(one["ua_minus_none_p_holm"] < 0.05 for one in family)
+        corrected = (
+            "One in twenty excludes zero by chance; after Holm's method over the primary family of "
+            f"{_count(int(family[0]['family_size']), 'difference')}, {kept} have p < 0.05."
+        )
     return (
         f"Of {_count(len(told), 'interval')} of UA − none (pooled, 95 %, over speakers), {above} lie above zero and "
-        f"{below} below. "
-        "Nothing is corrected for their number: one in twenty excludes zero by chance."
+        f"{below} below. {corrected}"
     )
 
 

@@ -130,9 +130,8 @@ def reliabilities(found: Mapping[tuple[str, str], Reliability], sources: Sources
         axis.plot([0, 1], [0, 1], color="#666666", linestyle="--", linewidth=0.9)
         axis.plot(each.confidence[sure], each.accuracy[sure], color="black", marker="o", markersize=3.5)
         few = filled & ~sure
-        axis.plot(
-            each.confidence[few], each.accuracy[few], "o", color="#666666", markersize=3.5, fillstyle="none", clip_on=False
-        )
+        if few.any():  # the layout makes no room for a line without points
+            axis.plot(each.confidence[few], each.accuracy[few], "o", color="#666666", markersize=3.5, fillstyle="none")
         axis.set_title(f"{in_figure(variant)}\nECE {100 * each.ece:.1f} %", loc="left")
         axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence")
         axis.set_xticks([0, 0.5, 1])

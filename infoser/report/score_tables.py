@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from infoser.metrics.calibration import Reliability
-from infoser.report.sources import Row, Said, Sources
+from infoser.report.sources import SIGNIFICANCE, Row, Said, Sources
 from infoser.report.table import Column, Table, count, number, percent, significant, text
 
 #: Least probable utterances that are listed of each variant and modality.
@@ -30,6 +30,8 @@ def headline(sources: Sources, modality: str, subset: str = "all") -> Table:
         row |= {f"{key}_pooled": pooled[key] for key in _SCORES}
         row |= {key: pooled[key] for key in ("ua_low", "ua_high")}
         row |= {key: pooled[key] for key in ("ua_minus_none", "ua_minus_none_low", "ua_minus_none_high")}
+        significance = sources.significance.get((variant, cell, modality, subset), {})
+        row |= {name: significance.get(name) for name in SIGNIFICANCE}
         rows.append(row | {key: pooled[key] for key in ("folds", "seeds", "n", "protocol", "label_fraction")})
     where = f"{modality}" + ("" if subset == "all" else f", {subset.replace('_', '-')} utterances")
     return Table(
@@ -54,6 +56,8 @@ def headline(sources: Sources, modality: str, subset: str = "all") -> Table:
                 signed=True,
                 about="paired by fold and seed",
             ),
+            number("p", "ua_minus_none_p", about="of the pooled difference"),
+            number("p, Holm", "ua_minus_none_p_holm", about="after Holm's method over the primary family"),
             count("N", "n", "test utterances, each counted once"),
             count("folds", "folds"),
             count("seeds", "seeds"),

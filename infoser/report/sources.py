@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import re
@@ -18,6 +19,8 @@ from infoser.errors import InfoserError
 from infoser.runs import HeadOutputs
 
 Row = Mapping[str, Any]
+#: What the long-form table says of a pooled difference beside its interval.
+SIGNIFICANCE = ("ua_minus_none_p", "ua_minus_none_p_holm", "family_size")
 _RUN = re.compile(r"(?P<fold>.*)/seed(?P<seed>\d+)(?:/(?P<variant>.*))?", re.DOTALL)
 
 
@@ -55,6 +58,8 @@ class Sources:
     Attributes:
       results: what `experiment.run` returned.
       panel: what `inspection.inspect` returned, or None.
+      significance: by (variant, cell, modality, subset), what the long-form table says of the pooled difference to `none`:
+        `ua_minus_none_p`, `ua_minus_none_p_holm` and `family_size`, where it has them.
       said: of the base cell, by (variant, modality); empty where there are no predictions.
       base: the cell that predictions and confusion matrices are shown of.
       missing: what could not be had, and how to get it.
@@ -64,6 +69,7 @@ class Sources:
     config: Config
     results: Mapping[str, Any]
     panel: Mapping[str, Any] | None
+    significance: Mapping[tuple[str, str, str, str], Mapping[str, float]]
     said: Mapping[tuple[str, str], Said]
     base: str
     curves: Sequence[Curve]
@@ -111,7 +117,7 @@ def read(folder: Path, data_dir: Path | None = None) -> Sources:
             "make this "
             "report again"
         )
-    return Sources(folder, config, results, panel, said, base, _curves(folder), missing)
+    return Sources(folder, config, results, panel, _significance(folder), said, base, _curves(folder), missing)
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -134,6 +140,22 @@ def _results(folder: Path) -> dict[str, Any]:
     if not complete:
         raise InfoserError(f"{path} holds no scores: every fold was without test utterances")
     return results
+
+
+def _significance(folder: Path) -> dict[tuple[str, str, str, str], dict[str, float]]:
+    """P-values of the pooled differences; none in a run folder of an earlier version, whose table had none."""
+    path, found = folder / "scores.csv", {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                values = {name: float(row[name]) for name in SIGNIFICANCE if row.get(name)}
+                if row["aggregate"] == "pooled" and values:
+                    found[row["variant"], row["cell"], row["modality"], row["subset"]] = values
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise InfoserError(f"{path} can't be read ({error}); the training command writes it again") from error
+    return found
 
 
 def _panel(folder: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from infoser import prediction_table
-from infoser.report import embeddings
+from infoser.report import embeddings, style
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +18,7 @@ def reported(demo: Any, run_eval: Any, tmp_path_factory: pytest.TempPathFactory)
     shutil.copytree(demo.folder, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embeddings, "MOST_ROWS", 40)
+        patch.setattr(style, "_PNG_DPI", 40)
         outcome = run_eval("report", folder)
     return folder, outcome
 

@@ -221,11 +221,12 @@ def test_figures_of_hostile_names_are_valid_svg_without_scripts(hostile: Path):
     "shape",
     [
         {"classes": ("no", "yes"), "modalities": ("audio",)},
+        {"classes": ("no", "yes"), "modalities": ("audio",), "per_fold": 1000, "variants": ("none",)},
         {"folds": ("only",), "seeds": (3,), "variants": ("none",), "modalities": ("audio", "both")},
         {"variants": ("infogan",), "cells": ("space=aligned",), "modalities": ("audio",)},
         {"classes": tuple(f"emotion {i}" for i in range(13)), "per_fold": 65, "modalities": ("audio",)},
     ],
-    ids=["two classes, no text", "one fold, seed and variant", "without none and base", "thirteen classes"],
+    ids=["two classes, no text", "many utterances", "one fold, seed and variant", "without none and base", "thirteen classes"],
 )
 def test_other_shapes_have_a_report_too(shape: dict, make_run: MakeRun, tmp_path: Path):
     page = parse(report(make_run(tmp_path / "run", **shape)))
