@@ -155,7 +155,7 @@ def _verdict(found: Sources) -> str:
         kept = sum(one["ua_minus_none_p_holm"] < 0.05 for one in family)
         corrected = (
             "One in twenty excludes zero by chance; after Holm's method over the primary family of "
-            f"{_count(int(family[0]['family_size']), 'difference')}, {kept} have p < 0.05."
+            f"{_count(int(family[0]['family_size']), 'difference')}, {kept} {'has' if kept == 1 else 'have'} p < 0.05."
         )
     return (
         f"Of {_count(len(told), 'interval')} of UA − none (pooled, 95 %, over speakers), {above} lie above zero and "

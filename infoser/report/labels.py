@@ -52,6 +52,12 @@ def in_figure(text: str, most: int = MOST_IN_FIGURE) -> str:
     return shortened(visible(text), most)
 
 
+def row_in_figure(text: str, most: int = 38) -> str:
+    """A row's name for a figure, cut in its middle: cells differ at their ends."""
+    shown, head = visible(text), most // 2 - 3
+    return shown if len(shown) <= most else f"{shown[:head]}…{shown[head + 1 - most :]}"
+
+
 def in_markdown(text: str, most: int = MOST) -> str:
     """A name for a cell of a Markdown table: no markup of it counts."""
     shown = html.escape(shortened(visible(text), most), quote=False)

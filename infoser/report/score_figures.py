@@ -9,7 +9,7 @@ import numpy as np
 
 from infoser.metrics.calibration import Reliability
 from infoser.report import style
-from infoser.report.labels import in_figure
+from infoser.report.labels import in_figure, row_in_figure
 from infoser.report.score_tables import fold_rule
 from infoser.report.sources import Row, Sources
 from infoser.report.style import Picture
@@ -34,7 +34,7 @@ def intervals(sources: Sources) -> Picture:
         for axis, key in zip(axes[line], ("ua", "ua_minus_none"), strict=True):
             _interval(axis, place, own, key)
             axis.set_ylim(len(own) - 0.5, -0.5)
-        axes[line][0].set_yticks(place, [in_figure(name(row), 30) for row in own])
+        axes[line][0].set_yticks(place, [row_in_figure(name(row)) for row in own])
         axes[line][0].set_title(f"{modality}: UA pooled, %", loc="left")
         axes[line][1].set_yticks(place, [])
         axes[line][1].set_title("UA − none, percentage points", loc="left")
@@ -167,7 +167,7 @@ def information(sources: Sources) -> Picture | None:
     axis.axvline(0, color="black", linewidth=0.8)
     axis.plot([], [], color=style.GENERATED, marker="|", markersize=11, mew=2, linestyle="none", label="null, 95th percentile")
     axis.plot([], [], color="black", marker="o", linestyle="none", label="estimate ± standard error")
-    axis.set_yticks(range(len(shown)), [in_figure(f"{name(row)}, {row['modality']}", 34) for row in shown])
+    axis.set_yticks(range(len(shown)), [row_in_figure(f"{name(row)}, {row['modality']}") for row in shown])
     axis.set_ylim(len(shown) - 0.5, -0.5)
     axis.set_xlabel("E[ln q(c | feature)] + H(c), nats")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3)

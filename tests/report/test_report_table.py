@@ -62,3 +62,9 @@ def test_long_names_are_cut_visibly_with_the_whole_as_tooltip():
     shown = labels.as_html('"' + "x" * 100)
     assert shown.startswith(f'<bdi title="&quot;{"x" * 100}">&quot;{"x" * 46}…')
     assert len(labels.in_figure("x" * 100)) == labels.MOST_IN_FIGURE
+    # Rows of a sweep differ at the end of their names.
+    rows = [
+        labels.row_in_figure(f"infogan-notext (generate.text-mi-weight=0 generate.ratio={ratio})") for ratio in ("0.25", "2")
+    ]
+    assert rows[0] != rows[1] and all(row.startswith("infogan-notext") and len(row) == 38 for row in rows)
+    assert rows[0].endswith("ratio=0.25)") and labels.row_in_figure("none") == "none"
