@@ -71,7 +71,8 @@ def confusions(sources: Sources, modality: str) -> Picture:
     shown, size = rows[:MOST_PANELS], len(sources.classes)
     side = max(2.4, 0.5 * size + 0.6)
     columns = max(1, int(8.6 // side))
-    figure, axes = style.grid(len(shown), columns, side, side)
+    # Squares of that side, and room for the title and the slanted names below.
+    figure, axes = style.grid(len(shown), columns, side, side + 0.5)
     labels = [in_figure(one, 12) for one in sources.classes]
     for number, (axis, row) in enumerate(zip(axes, shown, strict=True)):
         counts = np.array(row["confusion"], float)
