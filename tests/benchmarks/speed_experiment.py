@@ -47,8 +47,11 @@ def train(arguments: argparse.Namespace, *flags: object) -> float:
             f"{folder}/run",
         ]
         start = time.perf_counter()
-        subprocess.run([str(part) for part in (*command, *flags)], cwd=ROOT, check=True, capture_output=True)
-        return time.perf_counter() - start
+        ended = subprocess.run([str(part) for part in (*command, *flags)], cwd=ROOT, capture_output=True, text=True)
+        seconds = time.perf_counter() - start
+    if ended.returncode:
+        raise SystemExit(f"{ended.args} ended with {ended.returncode}:\n{ended.stderr}")
+    return seconds
 
 
 def head_step(dim: int, device: str) -> Callable[[], None]:

@@ -61,7 +61,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def test_every_script_is_tested() -> None:
-    assert {path.name for path in EXAMPLES.iterdir()} == {
+    assert {path.name for path in EXAMPLES.glob("*.sh")} == {
         "train_on_a_pod.sh",
         "run_an_ablation.sh",
         "restore_and_evaluate.sh",
@@ -108,45 +108,43 @@ def test_without_arguments_a_script_says_how_it_is_used(start: Any, stub: Any, t
     assert status == 2 and err.startswith("usage: bash ") and out == (tmp_path / "asked").read_text() == ""
 
 
-def test_an_ablation_ends_in_one_table(start: Any, tmp_path: Path) -> None:
-    flags = (*SMALL, "--data.no-text")
-    process = start("run_an_ablation.sh", "runs", *flags, RATIOS="0.5 1", VARIANTS="none focal")
-    status, out, err = ended(process)
+def test_an_ablation_ends_in_one_table_and_a_page(start: Any, tmp_path: Path) -> None:
+    flags = (*SMALL, "--data.no-text", "--variants", "none", "noise", "--grid", "augment.noise-scale=0.1,0.5")
+    status, out, err = ended(start("run_an_ablation.sh", "run", *flags, ABLATIONS="ratio"))
     assert status == 0, err
-    assert out.splitlines()[-1] == "written to runs/scores.csv: 2 experiments"
-    with (tmp_path / "runs" / "scores.csv").open() as file:
+    with (tmp_path / "run" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    kinds = {(row["experiment"], row["variant"]) for row in rows}
-    assert kinds == {(f"generate.ratio={ratio}", variant) for ratio in ("0.5", "1") for variant in ("none", "focal")}
-    for ratio in ("0.5", "1"):
-        with (tmp_path / "runs" / f"generate.ratio={ratio}" / "scores.csv").open() as file:
-            own = [{"experiment": f"generate.ratio={ratio}"} | row for row in csv.DictReader(file)]
-        assert own == [row for row in rows if row["experiment"] == f"generate.ratio={ratio}"]
+    ratios = {f"generate.ratio={ratio}" for ratio in (0.1, 0.25, 0.5, 2.0)}
+    assert {row["cell"] for row in rows if row["variant"] == "noise"} == {"", "augment.noise-scale=0.1", *ratios}
+    assert (tmp_path / "run" / "table.tex").is_file()
+    assert (tmp_path / "run" / "report" / "index.html").read_text().count("<table") > 3
 
 
-def test_an_ablation_that_fails_makes_no_table(start: Any, stub: Any, tmp_path: Path) -> None:
-    assert ended(start("run_an_ablation.sh", "runs", "iemocap", path=stub(0, 143)))[0] == 143
-    every = "iemocap --variants none noise cgan infogan infogan-notext"
+def test_an_ablation_that_fails_makes_no_page(start: Any, stub: Any, tmp_path: Path) -> None:
+    assert ended(start("run_an_ablation.sh", "run", "iemocap", path=stub(143)))[0] == 143
     assert (tmp_path / "asked").read_text().splitlines() == [
-        f"{ROOT}/train.py {every} --generate.ratio {ratio} --run-dir runs/generate.ratio={ratio}" for ratio in ("0.25", "0.5")
+        f"{ROOT}/train.py iemocap --ablate mutual_information cross_modal ratio --run-dir run"
     ]
-    assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_folder_from_elsewhere_is_restored_and_evaluated(start: Any, demo: Any, tmp_path: Path) -> None:
     shutil.copytree(demo.folder, tmp_path / "a run")
     quality = "--variants noise --folds session2 --repeats 2 --no-information"
-    status, out, err = ended(start("restore_and_evaluate.sh", "a run", QUALITY=quality))
+    generate = "--variant noise --fold session2 --per-class 3 --format parquet"
+    status, out, err = ended(start("restore_and_evaluate.sh", "a run", QUALITY=quality, GENERATE=generate))
     assert status == 0, err
     assert "the same as a run/results.json, to the last digit" in out
     assert json.loads((tmp_path / "a run" / "panel.json").read_text())["rows"]
+    assert (tmp_path / "a run" / "report" / "index.html").is_file()
+    assert list((tmp_path / "a run" / "synthetic").glob("*.parquet"))
 
 
 def test_recordings_are_predicted_after_that(start: Any, stub: Any, tmp_path: Path) -> None:
     argv = ("runs/mine", "--data-dir", "data", "--", "clip.wav", "o ther.flac")
-    assert ended(start("restore_and_evaluate.sh", *argv, path=stub(0, 0, 0)))[0] == 0
+    assert ended(start("restore_and_evaluate.sh", *argv, path=stub(0, 0, 0, 0)))[0] == 0
     assert (tmp_path / "asked").read_text().splitlines() == [
         f"{ROOT}/eval.py score runs/mine --data-dir data --details",
         f"{ROOT}/eval.py quality runs/mine --data-dir data",
+        f"{ROOT}/eval.py report runs/mine --data-dir data",
         f"{ROOT}/eval.py predict runs/mine clip.wav o ther.flac --data-dir data --json",
     ]
