@@ -239,4 +239,8 @@ class _Part:
 
 
 def _taken(tree: Any, which: np.ndarray) -> Any:
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[which], tree)
+    def take(leaf: Any) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        return leaf if np.array_equal(which, np.arange(len(leaf))) else leaf[which]  # all of it need not be copied
+
+    return jax.tree.map(take, tree)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,9 +83,9 @@ def _row(
 ) -> dict[str, Any]:
     """The information that heads find in the rows they were tested on, with its ceiling, error bar and null."""
     mean, error = mean_and_error(_by_fold(heads, [class_information_lower_bound(*rows) for rows in tested]))
+    permuted = _permuted(heads, [label for _, label in tested])
     nulls = [
-        permutation.permuted_information(said, permutation.permuted_labels(label, _generator(head)))
-        for head, (said, label) in zip(heads, tested, strict=True)
+        permutation.permuted_information(said, labels) for (said, _), labels in zip(tested, permuted, strict=True)
     ]
     null = permutation.mean_over_folds(list(_by_fold(heads, nulls).values()))
     return {
@@ -109,15 +109,21 @@ def _recall_p(heads: Sequence[HeadOutputs], corpus: Corpus) -> float:
         own = [head for head in heads if head.unit.seed == seed]
         label = np.concatenate([corpus.label[head.rows] for head in own])
         predicted = np.concatenate([head.log_probability.argmax(axis=1) for head in own])
-        permuted = [permutation.permuted_labels(corpus.label[head.rows], _generator(head)) for head in own]
-        null.append(permutation.permuted_recall(predicted, np.concatenate(permuted, axis=1), len(corpus.classes)))
+        permuted = np.concatenate(list(_permuted(own, [corpus.label[head.rows] for head in own])), axis=1)
+        null.append(permutation.permuted_recall(predicted, permuted, len(corpus.classes)))
         observed.append(permutation.permuted_recall(predicted, label[None], len(corpus.classes))[0])
     return permutation.p_value(float(np.mean(observed)), np.mean(null, axis=0))
 
 
-def _generator(head: HeadOutputs) -> np.random.Generator:
-    """Of the permutations: the same for all seeds of a fold, so that their average is over heads alone."""
-    return np.random.default_rng(zlib.crc32(head.unit.fold.name.encode()))
+def _permuted(heads: Sequence[HeadOutputs], labels: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """Permuted labels for each head: the same for all seeds of a fold, so that their average is over heads alone."""
+    known: dict[tuple[str, bytes], np.ndarray] = {}
+    for head, label in zip(heads, labels, strict=True):
+        fold = head.unit.fold.name
+        key = (fold, label.tobytes())
+        if key not in known:
+            known[key] = permutation.permuted_labels(label, np.random.default_rng(zlib.crc32(fold.encode())))
+        yield known[key]
 
 
 def _mean_ua(heads: Sequence[HeadOutputs], corpus: Corpus) -> float | None:

@@ -16,6 +16,9 @@ import jaxtyping
 
 import infoser
 
+if jax.__version_info__ < (0, 11):  # a version that knows no such flag would end the process
+    # Compiles in two thirds of the time; set, if only to nothing, the variable keeps what is compiled for users.
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 jax.config.update("jax_num_cpu_devices", 8)
 # Compiling is nearly all that such small tests cost. Tests of what training gives to the last bit optimise; see below.
 jax.config.update("jax_disable_most_optimizations", True)

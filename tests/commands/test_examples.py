@@ -114,7 +114,7 @@ def test_an_ablation_ends_in_one_table_and_a_page(start: Any, tmp_path: Path) ->
     assert status == 0, err
     with (tmp_path / "run" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    ratios = {f"generate.ratio={ratio}" for ratio in (0.1, 0.25, 0.5, 2.0)}
+    ratios = {f"generate.ratio={ratio}" for ratio in (0.1, 0.25, 0.5, 2)}
     assert {row["cell"] for row in rows if row["variant"] == "noise"} == {"", "augment.noise-scale=0.1", *ratios}
     assert (tmp_path / "run" / "table.tex").is_file()
     assert (tmp_path / "run" / "report" / "index.html").read_text().count("<table") > 3

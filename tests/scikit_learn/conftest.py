@@ -1,29 +1,7 @@
-"""Programs that compile fast, and two small sets of rows."""
+"""Two small sets of rows."""
 
-import functools
-from collections.abc import Iterator
-
-import jax
 import numpy as np
 import pytest
-
-
-@pytest.fixture(scope="session")
-def quick_options() -> dict[str, bool]:
-    """Options of the compiler that save more than half of its time; none where it does not know them."""
-    options = {"xla_cpu_use_fusion_emitters": False}
-    try:
-        jax.jit(lambda x: x + 1, compiler_options=options)(1.0)
-    except Exception:  # whatever another version says of an option that it does not have
-        return {}
-    return options
-
-
-@pytest.fixture(autouse=True)
-def quickly_compiled(quick_options, monkeypatch) -> Iterator[None]:
-    """Estimators are fitted in dozens of shapes here, and compiling is all that such fits cost."""
-    monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=quick_options))
-    yield
 
 
 @pytest.fixture(scope="session")
