@@ -57,6 +57,8 @@ def concerns(key: str, variant: Variant, config: Config) -> bool:
         return False
     if name in _OF_ALL_GENERATORS or name == "keep-share":
         return True
+    if name == "text-noise":
+        return recipe.conditioned_on_text
     if name in _OF_DIFFUSION:
         return recipe.model == "diffusion"
     if recipe.model != "gan":

@@ -96,7 +96,7 @@ class GenerateConfig:
 
     width: int = 128
     """Width of the hidden layers of G, D and Q."""
-    latent_dim: int = 32
+    latent_dim: int = 64
     """Width of the noise z."""
     steps: int = 1000
     """Training steps, each one step of G with Q after those of D."""
@@ -112,8 +112,11 @@ class GenerateConfig:
     """Adam's learning rate for G and Q."""
     discriminator_learning_rate: float = number(2e-3, low_open=True)
     """Adam's learning rate for D."""
-    dropout: float = share(0.2)
+    dropout: float = share(0.3)
     """Dropout rate after D's hidden layers."""
+    text_noise: float = number(1.5)
+    """Standard deviation of noise on the text representation that a row is made from, whose own is 1: a generator that is given
+    the exact text of a training row can learn the row by heart."""
     r1_weight: float = number(0.5)
     """Weight of R1, half the squared gradient of D at real features, in the hinge and non-saturating losses."""
     class_mi_weight: float = number(0.1)
@@ -134,8 +137,8 @@ class GenerateConfig:
     """Weight of the auxiliary classifier's cross-entropy, for D and G."""
     spectral_norm: bool = False
     """Bring the largest singular value of every layer of D to 1."""
-    pack: int = 1
-    """Rows that D judges together (PacGAN), against generators that repeat themselves; divides the batch."""
+    pack: int = 2
+    """Rows that D judges together (PacGAN), against generators that repeat themselves or the training rows; divides the batch."""
     critic_steps: int = 3
     """Steps of D for each of G. The distance that G is led by is only as true as D is well fitted."""
     unlabelled_weight: float = number(0.0)

@@ -178,7 +178,8 @@ def check_mode(config: Config) -> parallel.RunsMode:
     mode = parallel.make_mode(config.parallel, config.accumulate)
     for cell in sweep(config).cells:
         for stage in ("align", "generate", "classify"):
-            mode.check_batch(f"--{stage}.batch-size", getattr(cell.config, stage).batch_size)
+            pack = cell.config.generate.pack if stage == "generate" else 1
+            mode.check_batch(f"--{stage}.batch-size", getattr(cell.config, stage).batch_size, pack)
     return mode
 
 

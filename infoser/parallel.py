@@ -90,17 +90,23 @@ class RunsMode:
     def __init__(self, accumulate: int = 1) -> None:
         self.axis = BatchAxis(parts=accumulate)
 
-    def check_batch(self, flag: str, batch_size: int) -> None:
+    def check_batch(self, flag: str, batch_size: int, pack: int = 1) -> None:
         """Refuses a batch that can't be read in equal parts, which devices share equally where they share batches.
+
+        Args:
+          flag: names the batch.
+          batch_size: its rows.
+          pack: rows that stay together.
 
         Raises:
           InfoserError: naming the flag.
         """
         size, parts = self.axis.size, self.axis.parts
-        if batch_size % (size * parts):
+        if size * parts > 1 and batch_size % (size * parts * pack):
             devices = f"--parallel data divides batches over {size} devices equally" if size > 1 else ""
             accumulate = f"--accumulate {parts} reads them in equal parts" if parts > 1 else ""
-            raise InfoserError(f"{flag} {batch_size}: {', and '.join(filter(None, (devices, accumulate)))}")
+            packs = f"--generate.pack {pack} keeps so many rows together" if pack > 1 else ""
+            raise InfoserError(f"{flag} {batch_size}: {', and '.join(filter(None, (devices, accumulate, packs)))}")
 
     def stage(self, stage: Any) -> Any:
         """The structure as it trains in this mode."""

@@ -84,9 +84,7 @@ def _row(
     """The information that heads find in the rows they were tested on, with its ceiling, error bar and null."""
     mean, error = mean_and_error(_by_fold(heads, [class_information_lower_bound(*rows) for rows in tested]))
     permuted = _permuted(heads, [label for _, label in tested])
-    nulls = [
-        permutation.permuted_information(said, labels) for (said, _), labels in zip(tested, permuted, strict=True)
-    ]
+    nulls = [permutation.permuted_information(said, labels) for (said, _), labels in zip(tested, permuted, strict=True)]
     null = permutation.mean_over_folds(list(_by_fold(heads, nulls).values()))
     return {
         "variant": variant,

@@ -90,7 +90,7 @@ def classify(corpus):
 def generate(corpus, **structure):
     one = numbers(dropout=0.3, r1_weight=1.0, class_mi_weight=1.0, text_mi_weight=0.5, pair_mi_weight=0.5, ema_decay=0.9)
     one |= numbers(generator_learning_rate=1e-3, discriminator_learning_rate=1e-3, gradient_penalty_weight=2.0)
-    one |= numbers(auxiliary_weight=0.5, unlabelled_weight=0.5)
+    one |= numbers(auxiliary_weight=0.5, unlabelled_weight=0.5, text_noise=0.7)
     stage = Generate(3, width=8, latent_dim=3, batch_size=16, steps=10, **structure)
     return stage, GenerateRun(corpus.view(), np.int32(0), one), ("discriminator_gradients", "player_gradients")
 
@@ -198,4 +198,6 @@ def test_batches_must_be_divisible():
     mode.check_batch("--classify.batch-size", 24)
     with pytest.raises(InfoserError, match="--classify.batch-size 20: .* over 8 devices"):
         mode.check_batch("--classify.batch-size", 20)
+    with pytest.raises(InfoserError, match="--generate.batch-size 24: .* over 8 devices equally, and --generate.pack 2 keeps"):
+        mode.check_batch("--generate.batch-size", 24, pack=2)
     parallel.make_mode("runs").check_batch("--classify.batch-size", 20)

@@ -20,7 +20,7 @@ class GenerateRun:
     Attributes:
       view: the fold's training rows.
       aligner: which layer of `Features.condition` holds this run's text representations.
-      numbers: the floating-point settings of `GenerateConfig`.
+      numbers: the floating-point settings of `GenerateConfig`; `text_noise` is of all of them, the others of some.
       lenders: where the view has rows without text, those that have it: they lend theirs to audio made from the class.
     """
 
@@ -67,14 +67,21 @@ def draw(key: jax.Array, shared: Features, run: GenerateRun, batch_size: int, ax
         class_key, row_key = jax.random.split(jax.random.fold_in(key, 1))
         classes = _other_classes(class_key, run.view, labels) if text == "wrong" else labels
         text_rows = draw_of_classes(row_key, run.view, classes)
-    read = None if text == "none" else read_condition(shared, run, axis.local(text_rows))
+    read = None if text == "none" else read_condition(jax.random.fold_in(key, 2), shared, run, text_rows, axis)
     return Draw(rows, labels, text_rows, axis.local(labels), read)
 
 
-def read_condition(shared: Features, run: GenerateRun, rows: Int[Array, " local"]) -> Float[Array, "local text_dim"]:
-    """The text representations of rows."""
+def read_condition(
+    key: jax.Array, shared: Features, run: GenerateRun, rows: Int[Array, " batch"], axis: BatchAxis
+) -> Float[Array, "local text_dim"]:
+    """This device's share of the text representations of a whole batch, with Gaussian noise of the deviation `text_noise`.
+
+    A generator that knows a training row's text exactly can learn that very row (conditioning augmentation, arXiv 1612.03242,
+    section 3.2, here of a fixed width).
+    """
     assert shared.condition is not None
-    return shared.condition[run.aligner, rows]
+    noise = axis.local(jax.random.normal(key, (len(rows), shared.condition.shape[-1])))
+    return shared.condition[run.aligner, axis.local(rows)] + run.numbers["text_noise"] * noise
 
 
 def _other_classes(key: jax.Array, view: FoldView, labels: Int[Array, " batch"]) -> Int[Array, " batch"]:

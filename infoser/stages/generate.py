@@ -147,9 +147,10 @@ class Generate(Networks):
                 )
                 total += numbers["auxiliary_weight"] * terms["auxiliary"]
             if self.unlabelled:
-                rows = self.axis.local(draw_rows(_unlabelled_key(key), run.view, self.batch_size))
+                drawn = draw_rows(_unlabelled_key(key), run.view, self.batch_size)
+                rows, text_key = self.axis.local(drawn), jax.random.fold_in(key, 10)
                 unknown = jnp.full(rows.shape, UNKNOWN)
-                text = read_condition(shared, run, rows) if self.with_text else None
+                text = read_condition(text_key, shared, run, drawn, self.axis) if self.with_text else None
                 of_all = judge(params, self._real(shared, run.view, rows), unknown, text, 8).score
                 of_any = judge(params, generated, unknown, imagined.text, 9).score
                 terms["unlabelled"] = game.discriminator(of_all, of_any).mean()

@@ -30,7 +30,16 @@ from infoser.stages.generate import Generate, GenerateRun
 ROOT = Path(__file__).parents[2]
 TABLE = ("none", "cgan", "infogan", "infogan-notext")
 #: What train.py is told to train as the loop in PyTorch does; see `speed_steps.SETTINGS`.
-SAME = ("--generate.loss", "hinge", "--generate.critic-steps", 1, "--generate.steps", speed_steps.SETTINGS.steps)
+SAME = (
+    "--generate.loss",
+    "hinge",
+    "--generate.critic-steps",
+    1,
+    "--generate.pack",
+    1,
+    "--generate.steps",
+    speed_steps.SETTINGS.steps,
+)
 PLAN = ("none", "noise", "mixup", "smote", "cgan", "infogan", "infogan-notext", "infogan-paired")
 
 

@@ -21,7 +21,7 @@ from infoser.stages.generate import Generate, GenerateRun
 ROWS = 4290  # labelled training rows of a fold of IEMOCAP
 SIZES = (Sizes(47, 64, 64, 128), Sizes(47, 64, 128, 256), Sizes(1024, 768, 64, 512), Sizes(1024, 768, 256, 1024))
 #: The game that the twin in PyTorch plays too: hinge, with a step of G after each of D.
-SETTINGS = GenerateConfig(loss="hinge", critic_steps=1, steps=2000)
+SETTINGS = GenerateConfig(loss="hinge", critic_steps=1, pack=1, steps=2000)
 NUMBERS: Mapping[str, float] = numbers(SETTINGS)
 
 

@@ -167,6 +167,7 @@ class Twin:
         label = torch.randint(self.sizes.classes, (size,), device=self.device)
         row = self.start[label] + (torch.rand(size, device=self.device) * self.count[label]).long()
         text = self.text[row]
+        text = torch.add(text, torch.randn_like(text), alpha=self.numbers["text_noise"])
         condition = torch.cat([F.one_hot(label, self.sizes.classes).float(), text], dim=1)
         return Draw(self.audio[row], label, text, condition)
 

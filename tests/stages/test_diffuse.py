@@ -15,7 +15,7 @@ from infoser.stages.conditions import GenerateRun
 from infoser.stages.diffuse import Diffuse
 
 STAGE = Diffuse(n_classes=3, width=32, batch_size=32, steps=400, text="own", noise_levels=20)
-NUMBERS = {"diffusion_learning_rate": 5e-3, "condition_dropout": 0.1, "guidance": 0.0, "ema_decay": 0.9}
+NUMBERS = {"diffusion_learning_rate": 5e-3, "condition_dropout": 0.1, "guidance": 0.0, "ema_decay": 0.9, "text_noise": 0.0}
 STEPS = 3
 
 

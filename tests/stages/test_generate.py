@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from infoser.batch_axis import SINGLE
+from infoser.stages.conditions import read_condition
 from infoser.stages.generate import Generate, GenerateRun
 
 STRUCTURE = {"n_classes": 3, "width": 8, "latent_dim": 3, "batch_size": 16, "steps": 300}
@@ -15,6 +17,7 @@ NUMBERS = {
     "generator_learning_rate": 5e-3,
     "discriminator_learning_rate": 5e-3,
     "dropout": 0.1,
+    "text_noise": 0.2,
     "r1_weight": 0.5,
     "class_mi_weight": 1.0,
     "text_mi_weight": 0.5,
@@ -219,6 +222,15 @@ def test_text_conditions_come_from_the_run_s_aligner(corpus, train, same):
         one = run(corpus.view()).replace(aligner=np.int32(layer))
         before = train(STAGE, corpus.features(), one, STEPS)[0]
         assert same(before, train(STAGE, corpus.features(condition=changed), one, STEPS)[0]) == untouched
+
+
+def test_text_comes_with_noise_of_the_given_width(corpus):
+    rows = np.resize(np.flatnonzero(corpus.label >= 0), 20_000).astype(np.int32)
+    shared, key = corpus.features(), jax.random.key(1)
+    exact = np.asarray(shared.condition)[0, rows]
+    np.testing.assert_array_equal(read_condition(key, shared, run(corpus.view(), text_noise=0.0), rows, SINGLE), exact)
+    noise = read_condition(key, shared, run(corpus.view(), text_noise=0.5), rows, SINGLE) - exact
+    np.testing.assert_allclose([noise.mean(), noise.std()], [0.0, 0.5], atol=0.01)
 
 
 def test_text_is_lent_by_rows_that_have_it(corpus, train):

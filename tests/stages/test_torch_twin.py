@@ -18,7 +18,7 @@ import torch_twin as twins  # noqa: E402
 
 SIZES = twins.Sizes(audio=6, text=5, batch=12, width=16, classes=3, latent=4)
 NUMBERS = {"generator_learning_rate": 1e-3, "discriminator_learning_rate": 1e-3, "dropout": 0.25, "r1_weight": 0.7}
-NUMBERS |= {"class_mi_weight": 0.4, "text_mi_weight": 0.3, "pair_mi_weight": 0.0, "ema_decay": 0.9}
+NUMBERS |= {"class_mi_weight": 0.4, "text_mi_weight": 0.3, "pair_mi_weight": 0.0, "ema_decay": 0.9, "text_noise": 0.0}
 RNG = np.random.default_rng(0)
 AUDIO, TEXT = (RNG.standard_normal((60, dim)).astype(np.float32) for dim in (SIZES.audio, SIZES.text))
 LABEL = np.sort(np.resize(np.arange(3), 60)).astype(np.int32)
