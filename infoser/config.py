@@ -138,7 +138,7 @@ class GenerateConfig:
     spectral_norm: bool = False
     """Bring the largest singular value of every layer of D to 1."""
     pack: int = 2
-    """Rows that D judges together (PacGAN), against generators that repeat themselves or the training rows; divides the batch."""
+    """Rows that D judges together (PacGAN), against generators that repeat themselves, or training rows; divides the batch."""
     critic_steps: int = 3
     """Steps of D for each of G. The distance that G is led by is only as true as D is well fitted."""
     unlabelled_weight: float = number(0.0)
