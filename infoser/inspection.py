@@ -111,7 +111,7 @@ def inspect(request: Request) -> dict[str, Any]:
         work = [(arm, modality, i) for arm in probed for modality in _modalities(arm) for i in numbers]
         what = f"quality{branch.name and f', {branch.name}'}"
         for arm, modality, i in show_progress(work, total=len(work), what=what, unit="panels"):
-            pools.load([i])
+            pools.load([i], [arm])
             unit = _unit(matrix, space, pools, i, arm, modality, further)
             measured, gone = _measured(unit, corpus.classes, request)
             left_out |= {f"{name}, fold {unit.fold}": why for name, why in gone.items()}

@@ -65,7 +65,7 @@ def embed(folder: Path, data_dir: Path | None, cell: str) -> tuple[list[Embedded
     found = []
     probed = [arm for arm in own.branch.arms if arm.cell == cell and pools.probed(arm)][:MOST_VARIANTS]
     if probed:
-        pools.load([0])
+        pools.load([0], probed)
     unit = matrix.units[0]
     rng = np.random.default_rng(0)
     known = _drawn(np.flatnonzero(unit.label >= 0), rng)
