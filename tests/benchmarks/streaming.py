@@ -63,7 +63,7 @@ def train(folder: Path, stage_name: str, streamed: bool, gib: float, steps: int)
         while not done.wait(0.005):
             most[0] = max(most[0], status("RssAnon"))
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     audio, text = (np.load(folder / f"{modality}.npy", mmap_mode="r") for modality in ("audio", "text"))
     label = (np.arange(len(audio)) * 2654435761 % 2**32 * CLASSES >> 32).astype(np.int32)
@@ -93,7 +93,7 @@ def train(folder: Path, stage_name: str, streamed: bool, gib: float, steps: int)
         stage = Classify(CLASSES, "both", config.width, config.batch_size, steps)
         pool = GeneratedRows(np.zeros((1, 2 * audio.shape[1]), np.float32), np.zeros((1, CLASSES), np.float32), np.int32(1))  # pyright: ignore[reportArgumentType]
         extra = dict.fromkeys(("generated_weight", "by_prior", "focal_gamma", "logit_adjustment"), np.float32(0))
-        run = ClassifyRun(view, pool, scalars(config) | extra | {"real_weight": np.float32(1)})  # pyright: ignore[reportArgumentType]
+        run = ClassifyRun(view, pool, scalars(config) | extra | dict.fromkeys(("real_weight", "curriculum"), np.float32(1)))  # pyright: ignore[reportArgumentType]
     stacked = jax.tree.map(lambda leaf: np.stack([leaf] * runs), run)
     shared: Any = Features(audio[None], text[None])  # pyright: ignore[reportArgumentType]
     nothing: Any = Features(None, None)  # pyright: ignore[reportArgumentType]
