@@ -13,6 +13,7 @@ import numpy as np
 
 from infoser import (
     budget,
+    choosing,
     compilation_cache,
     demo,
     exchange,
@@ -26,8 +27,10 @@ from infoser import (
     run_folder,
     shards,
 )
+from infoser import nested as selecting
 from infoser.arms import branch_name
-from infoser.cells import check_primary, sweep
+from infoser.cells import SELECTED, check_primary, sweep
+from infoser.choosing import Chosen
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.encoders.identity import describe
@@ -36,6 +39,7 @@ from infoser.execution import Planned, count_groups, counted, planned, run_plann
 from infoser.leakage import Fold
 from infoser.matrix import Unit, check_text, usable_labels
 from infoser.metrics.scores import Predictions
+from infoser.nested import Nested
 from infoser.parts import Part
 from infoser.progress import Pieces
 from infoser.quality import quality_rows
@@ -61,10 +65,13 @@ def train(config: Config) -> dict[str, Any] | None:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, **found))
     # Refuses what can't be run before the run folder is claimed.
     asked = asked_for(config, corpus)
+    nested = plan_selection(config, corpus)
     mode = check_mode(config)
     with run_folder.locked(config.run_dir):
         run_folder.check_same_on_hosts(config, corpus)
-        there = exchange.from_primary(run_folder.opened, config, corpus, asked)
+        # What was chosen before is there to stay, even if something else is chosen now, by more seeds.
+        allowed = asked if nested is None else dataclasses.replace(asked, arms=asked.arms + nested.arms)
+        there = exchange.from_primary(run_folder.opened, config, corpus, allowed)
         todo = parts.missing(there, asked)
         if config.budget:
             todo = budget.allowed(config, corpus, plan_folds(config, corpus)[1], there, asked)
@@ -72,10 +79,17 @@ def train(config: Config) -> dict[str, Any] | None:
                 return None
         if hosts.primary():
             run_folder.record(config, corpus, [*there, *todo], asked)
+        chosen = None
+        if nested is not None:
+            chosen = _choose(nested, config, corpus, config.run_dir, mode)
+            asked = dataclasses.replace(asked, arms=tuple(dict.fromkeys(asked.arms + chosen.arms)))
+            todo += parts.missing([*there, *todo], asked)
+            if hosts.primary():
+                run_folder.record(config, corpus, [*there, *todo], asked)
         trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus, there, todo), mode=mode)
         with Pieces(str(config.run_dir), _groups(config, corpus, [*there, *todo], final=config.final), unit="group"):
             heads: dict[str, list[HeadOutputs]] = {}
-            results = run(config, corpus, trainer, [*there, *todo], heads)
+            results = run(config, corpus, trainer, [*there, *todo], heads, chosen)
             prediction_table.write(config.run_dir, prediction_table.table(heads, corpus))
             run_folder.write_results(config.run_dir, results)
             if config.final:
@@ -119,8 +133,25 @@ def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
     """
     config, corpus = restore(folder, data_dir)
     own = parts_of(folder, config, corpus)
+    nested = plan_selection(config, corpus)
+    chosen = None if nested is None else _choose(nested, config, corpus, folder)
     with Pieces(f"restoring {folder}", _groups(config, corpus, own), unit="group"):
-        return run(config, corpus, make_trainer(config, folder, restore_only=True), own)
+        return run(config, corpus, make_trainer(config, folder, restore_only=True), own, chosen=chosen)
+
+
+def plan_selection(config: Config, corpus: Corpus) -> Nested | None:
+    """What `--select` asks for; raises as `plan_folds` and `nested.plan`."""
+    return selecting.plan(config, corpus, *plan_folds(config, corpus)) if config.select == "dev" else None
+
+
+def _choose(nested: Nested, config: Config, corpus: Corpus, folder: Path, mode: parallel.RunsMode | None = None) -> Chosen:
+    """Trains the candidates on the inner folds of a run folder, or restores them (without a mode), and chooses."""
+    place, restore_only = folder / selecting.SELECTION, mode is None
+    said = "" if restore_only else selecting.said(nested, config, corpus, place)
+    # Thousands of inner runs would bury the outer ones in TensorBoard.
+    plain = dataclasses.replace(config, tensorboard=False)
+    trainer = make_trainer(plain, place, plan=said, mode=mode, restore_only=restore_only)
+    return selecting.choose(nested, config, corpus, trainer, place, train=not restore_only)
 
 
 def _groups(config: Config, corpus: Corpus, own: Sequence[Part], *, final: bool = False) -> int:
@@ -204,6 +235,7 @@ def run(
     trainer: Trainer,
     own: Sequence[Part],
     kept: dict[str, list[HeadOutputs]] | None = None,
+    chosen: Chosen | None = None,
 ) -> dict[str, Any]:
     """Trains (or restores) every run and scores them.
 
@@ -213,9 +245,11 @@ def run(
       trainer: of the run folder.
       own: its parts.
       kept: takes up what the heads of each cell say, where it is given.
+      chosen: of which candidates the rows of selection are made up; without it there are none.
 
     Returns:
-      The results as plain JSON values: `rows`, `quality`, `provenance`, `notes`; and `table`, the long-form table.
+      The results as plain JSON values: `rows`, `quality`, `provenance`, `notes`; `table`, the long-form table; and
+      `selection`, what was chosen.
 
     Raises:
       InfoserError: for settings that do not fit the corpus, and from training.
@@ -227,7 +261,9 @@ def run(
     found = sweep(config, has_text=corpus.text is not None)
     notes = [*corpus.provenance.get(joining.NOTES, ()), *found.notes]
     notes += [f"fold {fold.name}: {note}" for fold in scored for note in fold.notes]
-    check_primary(found, config.primary)
+    check_primary(found, config)
+    refit = (set() if chosen is None else {*whole.arms, *others}) - set(found.arms)
+    others = [arm for arm in others if arm not in refit]
     if others:
         notes.append(f"not in the tables, for want of some seeds or folds: {', '.join(map(parts.said, others))}")
     for space, variants in (("aligned", config.aligned_variants), ("joined", config.joined_variants)):
@@ -237,12 +273,13 @@ def run(
             )
     outputs = run_planned(planned(config, own), corpus, folds, trainer)
     notes += outputs.notes
-    names, seeds, arms = {fold.name for fold in scored}, set(whole.seeds), set(whole.arms)
-    heads = [
-        head
-        for head in outputs.heads
-        if head.unit.fold.name in names and head.unit.seed in seeds and (head.cell, head.variant) in arms
-    ]
+    names, seeds, arms = {fold.name for fold in scored}, set(whole.seeds), set(whole.arms) - refit
+    within = [head for head in outputs.heads if head.unit.fold.name in names and head.unit.seed in seeds]
+    heads = [head for head in within if (head.cell, head.variant) in arms]
+    if chosen is not None:
+        # Candidates that were chosen for some fold are scored where they were, and nowhere by themselves.
+        heads += choosing.composed(chosen, within)
+        notes += [*chosen.notes, *choosing.said(chosen)]
     if kept is not None:
         for head in heads:
             if not head.probe:
@@ -262,7 +299,7 @@ def run(
     ]
     root = whole.arms[0][0]
     ordered = [arm for arm in found.arms if arm in arms]
-    ordered += [arm for arm in whole.arms if arm not in ordered]
+    ordered += [arm for arm in whole.arms if arm in arms and arm not in ordered]
     cells = list(dict.fromkeys(cell for cell, _ in ordered))
     quality = []
     for cell in cells:
@@ -270,8 +307,8 @@ def run(
         own_alignment = outputs.alignment.get(cell, {})
         quality += quality_rows(heads, corpus, cell, own_alignment, root if same_branch else None)
     scores = results.scored(config, corpus, predictions, scored, results.protocol_name(protocol, config), root)
-    order = list(dict.fromkeys(variant for _, variant in ordered))
-    position = {cell: number for number, cell in enumerate(cells)}
+    order = [*dict.fromkeys(variant for _, variant in ordered), SELECTED]
+    position = {cell: number for number, cell in enumerate([*cells, *(one.name for one in found.selected)])}
     rows = sorted(
         scores.rows,
         key=lambda row: (position[row["cell"]], MODALITIES.index(row["modality"]), order.index(row["variant"])),
@@ -282,6 +319,7 @@ def run(
         "quality": quality,
         "notes": list(dict.fromkeys(notes + scores.notes)),
         "provenance": results.provenance(config, corpus, results.protocol_name(protocol, config), scored),
+        **({} if chosen is None else {"selection": chosen.rows}),
     }
 
 

@@ -45,5 +45,5 @@ def parse(argv: Sequence[str]) -> Config:
     if not config.ablate and "--ablate" in argv:
         raise InfoserError(f"--ablate needs at least one name: {', '.join(ablations.NAMES)}")
     validate(config)
-    cells.check_primary(cells.sweep(config), config.primary)
+    cells.check_primary(cells.sweep(config), config)
     return config

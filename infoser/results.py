@@ -9,7 +9,7 @@ import numpy as np
 
 import infoser
 from infoser import joining, parallel, protocols
-from infoser.cells import Sweep
+from infoser.cells import PRIMARY_MODALITIES, SELECTED, Sweep, base_of, primary_of
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.leakage import Fold
@@ -67,6 +67,7 @@ def long_table(rows: Sequence[dict[str, Any]], scores: Scores, found: Sweep, con
     `ua_minus_none_p` is the p-value of the pooled difference, `ua_minus_none_p_holm` the same after Holm's method over the
     primary family: the pooled differences on all utterances, of every modality, of the family's arms other than `none`.
     `family` names it in its members' rows, and `family_size` says how many they are; a difference without a p-value counts.
+    The family `selected` is `selected` by audio and both, with all labels and a tenth of them, and nothing else.
 
     Args:
       rows: the rows in their final order.
@@ -74,7 +75,10 @@ def long_table(rows: Sequence[dict[str, Any]], scores: Scores, found: Sweep, con
       found: the cells and families.
       config: names the primary family.
     """
-    arms = {tuple(arm) for arm in found.sets.get(config.primary, found.arms)}
+    primary = primary_of(config)
+    chosen = [(cell.name, SELECTED) for cell in found.selected]
+    arms = {tuple(arm) for arm in found.sets.get(primary, [*found.arms, *chosen])}
+    modalities = PRIMARY_MODALITIES if primary == SELECTED else MODALITIES
     key = [(row["variant"], row["cell"], row["modality"], row["subset"]) for row in rows]
     pooled = [row["aggregate"] == "pooled" for row in rows]
     family = [
@@ -84,13 +88,14 @@ def long_table(rows: Sequence[dict[str, Any]], scores: Scores, found: Sweep, con
         and row["subset"] == "all"
         and key[number] in scores.p_values
         and (row["cell"], row["variant"]) in arms
+        and row["modality"] in modalities
     ]
     known = [number for number in family if scores.p_values[key[number]] is not None]
     p_values = np.array([scores.p_values[key[number]] for number in known], float)
     lacking = np.ones(len(family) - len(known))
     adjusted = dict(zip(known, holm(np.concatenate([p_values, lacking])).tolist(), strict=False))
     settings = sorted({name for row in rows for name in overrides_of(row["cell"])})
-    base = {name: value_of(config, name) for name in settings}
+    base = {name: value_of(base_of(config), name) for name in settings}
     return [
         {"variant": row["variant"], "cell": row["cell"]}
         | base
@@ -99,7 +104,7 @@ def long_table(rows: Sequence[dict[str, Any]], scores: Scores, found: Sweep, con
         | {
             "ua_minus_none_p": scores.p_values.get(key[number]) if pooled[number] else None,
             "ua_minus_none_p_holm": adjusted.get(number),
-            "family": config.primary if number in family else "",
+            "family": primary if number in family else "",
             "family_size": len(family) if number in family else None,
         }
         | {"recalls": row["recalls"], "confusion": row["confusion"]}

@@ -105,7 +105,7 @@ def record(config: Config, corpus: Corpus, parts: Sequence[Part], asked: Part) -
     saved = to_json(dataclasses.replace(config, data_dir=config.data_dir.absolute()))
     shards_hash = corpus.provenance.get("shards_hash")
     contents = {"config": saved, "corpus": {"shards_hash": shards_hash}, "fingerprint": fingerprint(config)}
-    if list(parts) != [asked] or config.ablate or config.grid:
+    if list(parts) != [asked] or config.ablate or config.grid or config.select != "off":
         contents |= {"parts": parts_to_json(parts), "parts_digest": _digest(parts)}
     if (folder / _CONFIG).exists():
         earlier, _ = read(folder)

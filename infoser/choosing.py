@@ -1,0 +1,193 @@
+"""The choice among candidates: what each comes to on dev rows, which is taken, and the rows that the taken ones make up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from infoser.candidates import Selection
+from infoser.corpus import Corpus
+from infoser.errors import InfoserError
+from infoser.inner_folds import InnerFold, visible
+from infoser.leakage import Fold
+from infoser.metrics.classification import confusion_matrix, unweighted_average_recall
+from infoser.overrides import overrides_of, written
+from infoser.parts import ArmName
+from infoser.runs import HeadOutputs
+from infoser.stages.classify import MODALITIES
+
+#: What is chosen for: cell, list, modality, fold and seed (None: for all seeds alike).
+Purpose = tuple[str, str, str, str, int | None]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen.
+
+    Attributes:
+      rows: for each purpose and candidate, as plain JSON values: `cell, label_fraction, variant` (selected or none), `modality,
+        fold, seed` (None where the seeds share one choice), `candidate, candidate_variant, candidate_cell`, `dev_ua` (mean over
+        seeds of the UA of all dev rows together; None without any), `dev_utterances` (of all seeds together), `chosen`.
+      notes: what a reader has to know.
+    """
+
+    rows: list[dict[str, Any]]
+    notes: list[str]
+
+    @property
+    def taken(self) -> dict[Purpose, ArmName]:
+        """The candidate that was taken for each purpose."""
+        key = ("cell", "variant", "modality", "fold", "seed")
+        found: Any = {
+            tuple(row[name] for name in key): (row["candidate_cell"], row["candidate_variant"])
+            for row in self.rows
+            if row["chosen"]
+        }
+        return found
+
+    @property
+    def arms(self) -> tuple[ArmName, ...]:
+        """The candidates that were taken for anything, in the order of their lists."""
+        taken = set(self.taken.values())
+        every = dict.fromkeys((row["candidate_cell"], row["candidate_variant"]) for row in self.rows)
+        return tuple(arm for arm in every if arm in taken)
+
+
+def compared(
+    selection: Selection,
+    inner: Sequence[InnerFold],
+    heads: Sequence[HeadOutputs],
+    corpus: Corpus,
+    folds: Sequence[Fold],
+    seeds: Sequence[int],
+) -> Chosen:
+    """What each candidate comes to, and the best of each list; the first of several as good.
+
+    With all labels, all seeds are chosen for together, by the mean of their UA. With fewer, every seed by itself: another has
+    other labels, which it may not see.
+
+    Args:
+      selection: the candidates.
+      inner: the inner folds.
+      heads: of all candidates on all inner folds.
+      corpus: for the labels.
+      folds: the outer folds to choose for.
+      seeds: of the outer folds.
+    """
+    said = {(head.cell, head.variant, head.modality, head.unit.fold.name, head.unit.seed): head for head in heads}
+    modalities = [one for one in MODALITIES if any(head.modality == one for head in heads)]
+    fraction = selection.label_fraction
+    together = [tuple(seeds)] if fraction == 1 else [(seed,) for seed in seeds]
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for fold in folds:
+        serving = [one for one in inner if fold.name in one.dev]
+        shown = {(one.fold.name, seed): visible(corpus, one, fold, fraction, seed) for one in serving for seed in seeds}
+        for of_seeds in together:
+            seed = None if fraction == 1 else of_seeds[0]
+            for modality in modalities:
+                counts = {
+                    arm: np.stack([_counts(arm, modality, one_seed, serving, shown, said, corpus) for one_seed in of_seeds])
+                    for arm in selection.arms
+                }
+                for name, arms in selection.lists.items():
+                    scores = [_mean_ua(counts[arm]) for arm in arms]
+                    best = int(np.argmax([-np.inf if one is None else one for one in scores]))
+                    for place, arm in enumerate(arms):
+                        rows.append(
+                            {
+                                "cell": selection.cell,
+                                "label_fraction": fraction,
+                                "variant": name,
+                                "modality": modality,
+                                "fold": fold.name,
+                                "seed": seed,
+                                "candidate": candidate_name(arm),
+                                "candidate_variant": arm[1],
+                                "candidate_cell": arm[0],
+                                "dev_ua": scores[place],
+                                "dev_utterances": int(counts[arm].sum()),
+                                "chosen": place == best,
+                            }
+                        )
+                if not counts[selection.arms[0]].sum():
+                    which = f"fold {fold.name}" + ("" if seed is None else f", seed {seed}")
+                    notes.append(f"{selection.cell}, {modality}, {which}: no dev rows; the first candidate is taken")
+    return Chosen(rows, notes)
+
+
+def _counts(
+    arm: ArmName,
+    modality: str,
+    seed: int,
+    serving: Sequence[InnerFold],
+    shown: Mapping[tuple[str, int], np.ndarray],
+    said: Mapping[tuple[str, str, str, str, int], HeadOutputs],
+    corpus: Corpus,
+) -> np.ndarray:
+    """Confusion counts of a candidate on the dev rows of all inner folds that serve an outer one."""
+    total = np.zeros((len(corpus.classes),) * 2, np.int64)
+    for one in serving:
+        head = said[arm[0], arm[1], modality, one.fold.name, seed]
+        counted = np.isin(head.rows, shown[one.fold.name, seed])
+        label, predicted = corpus.label[head.rows[counted]], head.log_probability[counted].argmax(axis=1)
+        total += confusion_matrix(label, predicted, len(corpus.classes))
+    return total
+
+
+def _mean_ua(counts: np.ndarray) -> float | None:
+    """UA of each seed that has dev rows, averaged; None where none has."""
+    there = counts.sum(axis=(1, 2)) > 0
+    return float(unweighted_average_recall(counts[there]).mean()) if there.any() else None
+
+
+def candidate_name(arm: ArmName) -> str:
+    """A candidate in words: its variant, and what sets it apart at its label fraction."""
+    cell, variant = arm
+    settings = [f"{key}={written(value)}" for key, value in overrides_of(cell).items() if key != "label-fraction"]
+    return " ".join([variant, *settings])
+
+
+def composed(chosen: Chosen, heads: Sequence[HeadOutputs]) -> list[HeadOutputs]:
+    """The heads of `selected` and of `none` in the cells of selection: of each fold and seed, those that were taken for it.
+
+    Raises:
+      InfoserError: if one of them is not there.
+    """
+    said = {
+        (head.cell, head.variant, head.modality, head.unit.fold.name, head.unit.seed): head for head in heads if not head.probe
+    }
+    units = dict.fromkeys((head.unit.fold.name, head.unit.seed) for head in heads)
+    found = []
+    for (cell, name, modality, fold, seed), (candidate_cell, variant) in chosen.taken.items():
+        for unit in units:
+            if unit[0] != fold or seed not in (None, unit[1]):
+                continue
+            head = said.get((candidate_cell, variant, modality, *unit))
+            if head is None:
+                raise InfoserError(
+                    f"{candidate_name((candidate_cell, variant))} is chosen for fold {fold}, seed {unit[1]}, and was not "
+                    "trained there: another kind of machine or version of a library than in training?"
+                )
+            found.append(dataclasses.replace(head, variant=name, cell=cell))
+    return found
+
+
+def said(chosen: Chosen) -> list[str]:
+    """What was chosen how often, a line for each cell, list and modality."""
+    counted: dict[tuple[str, str, str], Counter[str]] = {}
+    seeds: dict[str, bool] = {}
+    for row in chosen.rows:
+        seeds[row["cell"]] = row["seed"] is not None
+        own = counted.setdefault((row["cell"], row["variant"], row["modality"]), Counter())
+        own[row["candidate"]] += bool(row["chosen"])
+    return [
+        f"{cell}, {modality}: {name} is, by {'folds and seeds' if seeds[cell] else 'folds'}, "
+        + ", ".join(f"{candidate} ({count})" for candidate, count in own.most_common() if count)
+        for (cell, name, modality), own in counted.items()
+    ]
