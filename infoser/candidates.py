@@ -11,7 +11,7 @@ from infoser.cells import SELECTED, ArmName, base_of, cell_name, cell_of, sweep
 from infoser.concerns import concerns
 from infoser.config import Config
 from infoser.errors import InfoserError
-from infoser.overrides import SELECT, applied, canonical, parse
+from infoser.overrides import SELECT, applied, canonical, parse, value_of
 from infoser.variants import GENERATORS, REFERENCE, Variant
 
 #: What `selected` is chosen among: variant, and settings that depart from the command line's. The first is taken where dev
@@ -156,7 +156,7 @@ def _usable(base: Config, texts: Sequence[str], flag: str, has_text: bool, notes
             textless.append(text)
             continue
         # A setting that says nothing to the variant makes no other candidate.
-        told = {key: value for key, value in one.overrides.items() if concerns(key, one.variant, own)}
+        told = {k: v for k, v in one.overrides.items() if v != value_of(base, k) and concerns(k, one.variant, own)}
         candidate = Candidate(text, one.variant, told)
         if found.setdefault(_arm(base, candidate, base.label_fraction), candidate) is not candidate:
             repeated.append(text)

@@ -14,13 +14,14 @@ from infoser.candidates import Selection
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.inner_folds import InnerFold, visible
-from infoser.leakage import Fold
 from infoser.metrics.classification import confusion_matrix, unweighted_average_recall
 from infoser.overrides import overrides_of, written
 from infoser.parts import ArmName
 from infoser.runs import HeadOutputs
 from infoser.stages.classify import MODALITIES
 
+#: Confusion counts of a candidate by arm, modality, inner fold, outer fold and seed.
+Counts = dict[tuple[ArmName, str, str, str, int], np.ndarray]
 #: What is chosen for: cell, list, modality, fold and seed (None: for all seeds alike).
 Purpose = tuple[str, str, str, str, int | None]
 
@@ -58,13 +59,31 @@ class Chosen:
         return tuple(arm for arm in every if arm in taken)
 
 
+def dev_counts(inner: Mapping[str, InnerFold], heads: Sequence[HeadOutputs], corpus: Corpus, label_fraction: float) -> Counts:
+    """Confusion counts of heads on the dev rows of each outer fold that their inner fold serves, as far as it may see labels.
+
+    Args:
+      inner: the inner folds by name.
+      heads: of candidates at one label fraction.
+      corpus: for the labels.
+      label_fraction: of the heads' training.
+    """
+    found, shown = {}, {}
+    for head in heads:
+        unit = head.unit
+        for outer in unit.fold.outer:
+            key = (unit.fold.name, outer.name, unit.seed)
+            if key not in shown:
+                shown[key] = visible(corpus, inner[unit.fold.name], outer, label_fraction, unit.seed)
+            counted = np.isin(head.rows, shown[key])
+            label, predicted = corpus.label[head.rows[counted]], head.log_probability[counted].argmax(axis=1)
+            counts = confusion_matrix(label, predicted, len(corpus.classes))
+            found[(head.cell, head.variant), head.modality, unit.fold.name, outer.name, unit.seed] = counts
+    return found
+
+
 def compared(
-    selection: Selection,
-    inner: Sequence[InnerFold],
-    heads: Sequence[HeadOutputs],
-    corpus: Corpus,
-    folds: Sequence[Fold],
-    seeds: Sequence[int],
+    selection: Selection, inner: Sequence[InnerFold], counts: Counts, folds: Sequence[str], seeds: Sequence[int]
 ) -> Chosen:
     """What each candidate comes to, and the best of each list; the first of several as good.
 
@@ -73,71 +92,41 @@ def compared(
 
     Args:
       selection: the candidates.
-      inner: the inner folds.
-      heads: of all candidates on all inner folds.
-      corpus: for the labels.
-      folds: the outer folds to choose for.
+      inner: their inner folds.
+      counts: of all candidates on all inner folds.
+      folds: names of the outer folds to choose for.
       seeds: of the outer folds.
     """
-    said = {(head.cell, head.variant, head.modality, head.unit.fold.name, head.unit.seed): head for head in heads}
-    modalities = [one for one in MODALITIES if any(head.modality == one for head in heads)]
-    fraction = selection.label_fraction
-    together = [tuple(seeds)] if fraction == 1 else [(seed,) for seed in seeds]
+    modalities = [one for one in MODALITIES if any(modality == one for _, modality, *_ in counts)]
+    alike = selection.label_fraction == 1
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for fold in folds:
-        serving = [one for one in inner if fold.name in one.dev]
-        shown = {(one.fold.name, seed): visible(corpus, one, fold, fraction, seed) for one in serving for seed in seeds}
-        for of_seeds in together:
-            seed = None if fraction == 1 else of_seeds[0]
+        serving = [one.fold.name for one in inner if fold in one.dev]
+        for of_seeds in [tuple(seeds)] if alike else [(seed,) for seed in seeds]:
+            purpose = {"fold": fold, "seed": None if alike else of_seeds[0]}
             for modality in modalities:
-                counts = {
-                    arm: np.stack([_counts(arm, modality, one_seed, serving, shown, said, corpus) for one_seed in of_seeds])
+                # Of all dev rows together, which every inner fold that serves has a part of.
+                whole = {
+                    arm: np.stack(
+                        [np.sum([counts[arm, modality, name, fold, seed] for name in serving], axis=0) for seed in of_seeds]
+                    )
                     for arm in selection.arms
                 }
                 for name, arms in selection.lists.items():
-                    scores = [_mean_ua(counts[arm]) for arm in arms]
+                    scores = [_mean_ua(whole[arm]) for arm in arms]
                     best = int(np.argmax([-np.inf if one is None else one for one in scores]))
-                    for place, arm in enumerate(arms):
-                        rows.append(
-                            {
-                                "cell": selection.cell,
-                                "label_fraction": fraction,
-                                "variant": name,
-                                "modality": modality,
-                                "fold": fold.name,
-                                "seed": seed,
-                                "candidate": candidate_name(arm),
-                                "candidate_variant": arm[1],
-                                "candidate_cell": arm[0],
-                                "dev_ua": scores[place],
-                                "dev_utterances": int(counts[arm].sum()),
-                                "chosen": place == best,
-                            }
-                        )
-                if not counts[selection.arms[0]].sum():
-                    which = f"fold {fold.name}" + ("" if seed is None else f", seed {seed}")
+                    rows += [
+                        {"cell": selection.cell, "label_fraction": selection.label_fraction, "variant": name}
+                        | {"modality": modality, **purpose}
+                        | {"candidate": candidate_name(arm), "candidate_variant": arm[1], "candidate_cell": arm[0]}
+                        | {"dev_ua": scores[place], "dev_utterances": int(whole[arm].sum()), "chosen": place == best}
+                        for place, arm in enumerate(arms)
+                    ]
+                if not whole[selection.arms[0]].any():
+                    which = f"fold {fold}" + ("" if alike else f", seed {of_seeds[0]}")
                     notes.append(f"{selection.cell}, {modality}, {which}: no dev rows; the first candidate is taken")
     return Chosen(rows, notes)
-
-
-def _counts(
-    arm: ArmName,
-    modality: str,
-    seed: int,
-    serving: Sequence[InnerFold],
-    shown: Mapping[tuple[str, int], np.ndarray],
-    said: Mapping[tuple[str, str, str, str, int], HeadOutputs],
-    corpus: Corpus,
-) -> np.ndarray:
-    """Confusion counts of a candidate on the dev rows of all inner folds that serve an outer one."""
-    total = np.zeros((len(corpus.classes),) * 2, np.int64)
-    for one in serving:
-        head = said[arm[0], arm[1], modality, one.fold.name, seed]
-        counted = np.isin(head.rows, shown[one.fold.name, seed])
-        label, predicted = corpus.label[head.rows[counted]], head.log_probability[counted].argmax(axis=1)
-        total += confusion_matrix(label, predicted, len(corpus.classes))
-    return total
 
 
 def _mean_ua(counts: np.ndarray) -> float | None:

@@ -6,6 +6,7 @@ corpus' own division keeps for that; no inner fold sees a label that one of its 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from infoser.links import LINKS, components, link_codes
 MOST_PAIRED = 6
 #: Parts of a training part that has no other folds to be compared on.
 PARTS = 4
+_REMEDY = "the corpus is too small to choose on; leave --select out"
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def inner_folds(
         elif serves:
             found += [_inner(corpus, f"{outer.name} dev {other.name}", ((outer, other),)) for outer, other in serves]
     paired = {one.name for pair in pairs for one in pair}
-    for fold in folds:
-        if fold.name in asked and fold.name not in paired:
-            found += _of_own(corpus, protocol, fold, keep_partner)
+    # Folds of several official test parts train on the same rows: what serves one serves all of them.
+    alone = [own for one in folds if one.name not in paired for own in _of_own(corpus, protocol, one, keep_partner)]
+    found += [one for one in (_merged(alone) if shared else alone) if set(one.dev) & set(asked)]
     for one in found:
         _check(corpus, one, protocol, keep_partner, paired=one.fold.outer[0].name in paired)
     if len({one.fold.name for one in found}) < len(found):
@@ -152,7 +154,22 @@ def _of_own(corpus: Corpus, protocol: str, fold: Fold, keep_partner: bool) -> li
     return found
 
 
-_REMEDY = "the corpus is too small to choose on; leave --select out"
+def _merged(inner: Sequence[InnerFold]) -> list[InnerFold]:
+    """Inner folds that train on the same rows and are compared on the same ones, as one."""
+    found: dict[tuple[bytes, bytes], list[InnerFold]] = {}
+    for one in inner:
+        found.setdefault((one.fold.train.tobytes(), one.fold.test.tobytes()), []).append(one)
+    return [
+        InnerFold(
+            dataclasses.replace(
+                same[0].fold,
+                name="+".join(one.fold.name for one in same),
+                outer=tuple(outer for one in same for outer in one.fold.outer),
+            ),
+            {name: rows for one in same for name, rows in one.dev.items()},
+        )
+        for same in found.values()
+    ]
 
 
 def _labels(corpus: Corpus, fold: Fold) -> np.ndarray:

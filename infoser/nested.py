@@ -7,14 +7,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from infoser import candidates, choosing, exchange, hosts, parts, protocols
+import numpy as np
+
+from infoser import candidates, checkpoints, choosing, exchange, hosts, parts, protocols
 from infoser.candidates import Selection
-from infoser.choosing import Chosen
+from infoser.choosing import Chosen, Counts
 from infoser.config import Config
 from infoser.corpus import Corpus
-from infoser.errors import InfoserError
-from infoser.execution import count_groups, counted, planned, run_planned
+from infoser.errors import InfoserError, can_be_written
+from infoser.execution import Planned, count_groups, counted, planned, run_planned
 from infoser.inner_folds import InnerFold, inner_folds
 from infoser.leakage import Fold
 from infoser.parts import ArmName, Part
@@ -25,6 +28,7 @@ from infoser.trainer import Trainer
 #: The folder of inner runs, below a run folder.
 SELECTION = "selection"
 _PARTS = "parts.json"
+_COUNTS = "dev_counts.json"
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,11 @@ class Nested:
 
     @property
     def asked(self) -> list[Part]:
-        """Every candidate on all of its inner folds, a part for each label fraction."""
+        """Every candidate on all of its inner folds, a part for each label fraction and seed."""
         return [
-            Part(self.seeds, tuple(one.fold.name for one in own), selection.arms)
+            Part((seed,), tuple(one.fold.name for one in own), selection.arms)
             for selection, own in zip(self.selections, self.inner, strict=True)
+            for seed in self.seeds
         ]
 
     @property
@@ -95,7 +100,9 @@ def plan(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fold]) -
 
 
 def choose(nested: Nested, config: Config, corpus: Corpus, trainer: Trainer, folder: Path, *, train: bool = True) -> Chosen:
-    """Trains the candidates, or restores them, and chooses.
+    """Trains the candidates, or reads what they came to, and chooses.
+
+    Of what was trained only the counts are kept: checkpoints of thousands of heads would serve nobody.
 
     Args:
       nested: what is asked for.
@@ -110,27 +117,46 @@ def choose(nested: Nested, config: Config, corpus: Corpus, trainer: Trainer, fol
     """
     there = exchange.from_primary(_read, folder)
     own = [*there, *_missing(nested, there)]
-    if len(own) > len(there):
-        if not train:
-            raise InfoserError(f"{folder} lacks candidates; run the training command again")
-        if hosts.primary():
-            _write(folder, own)
-    plans, shape = planned(config, own), {"has_text": corpus.text is not None, "n_classes": len(corpus.classes)}
-    with Pieces(str(folder), count_groups(plans, **shape), unit="group"):
-        heads = run_planned(plans, corpus, nested.inner_folds, trainer).heads
-    found = [
-        choosing.compared(selection, inner, heads, corpus, nested.folds, nested.seeds)
-        for selection, inner in zip(nested.selections, nested.inner, strict=True)
+    if train and len(own) > len(there) and hosts.primary():
+        with can_be_written(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / _PARTS, parts.to_json(own))
+    plans, counts = planned(config, own), {}
+    inner = {one.fold.name: one for of_fraction in nested.inner for one in of_fraction}
+    known = {plan.places.folder: exchange.from_primary(_read_counts, folder / plan.places.folder) for plan in plans}
+    todo = [plan for plan in plans if known[plan.places.folder] is None]
+    if todo and not train:
+        raise InfoserError(f"{folder} lacks what candidates came to; run the training command again to finish it")
+    with Pieces(str(folder), _count_groups(todo, corpus), unit="group"):
+        for plan in plans:
+            found = known[plan.places.folder]
+            if found is None:
+                heads = run_planned([plan], corpus, nested.inner_folds, trainer).heads
+                found = choosing.dev_counts(inner, heads, corpus, plan.branch.config.label_fraction)
+                if hosts.primary():
+                    _write_counts(folder / plan.places.folder, found)
+                    places = plan.places
+                    for one in {places.folder, places.aligner, *(earlier for earlier, _ in places.earlier)}:
+                        checkpoints.discard(folder / one)
+            counts |= found
+    names = [fold.name for fold in nested.folds]
+    chosen = [
+        choosing.compared(selection, own_folds, counts, names, nested.seeds)
+        for selection, own_folds in zip(nested.selections, nested.inner, strict=True)
     ]
-    rows = [row for one in found for row in one.rows]
-    return exchange.from_primary(Chosen, rows, [*nested.notes, *(note for one in found for note in one.notes)])
+    rows = [row for one in chosen for row in one.rows]
+    return exchange.from_primary(Chosen, rows, [*nested.notes, *(note for one in chosen for note in one.notes)])
+
+
+def _count_groups(plans: Sequence[Planned], corpus: Corpus) -> int:
+    return count_groups(plans, has_text=corpus.text is not None, n_classes=len(corpus.classes))
 
 
 def said(nested: Nested, config: Config, corpus: Corpus, folder: Path) -> str:
     """What is going to be trained to choose, in a line."""
     there = exchange.from_primary(_read, folder)
-    todo = _missing(nested, there) or there
-    plans = [one for one in planned(config, [*there, *_missing(nested, there)]) if one.part in todo]
+    plans = planned(config, [*there, *_missing(nested, there)])
+    plans = [plan for plan in plans if not exchange.from_primary((folder / plan.places.folder / _COUNTS).exists)]
     aligners, generators, heads = counted(plans, has_text=corpus.text is not None, n_classes=len(corpus.classes))
     sizes = "; ".join(
         f"{' + '.join(str(len(arms)) for arms in one.lists.values())} candidates on {len(own)} inner folds × "
@@ -141,11 +167,11 @@ def said(nested: Nested, config: Config, corpus: Corpus, folder: Path) -> str:
 
 
 def _missing(nested: Nested, there: Sequence[Part]) -> list[Part]:
-    """What is to be trained further; the parts of a label fraction have folds of their own."""
+    """What is to be trained further; the parts of a label fraction have folds of their own, and every seed its own parts."""
     found = []
     for asked in nested.asked:
         arms = set(asked.arms)
-        found += parts.missing([part for part in there if arms & set(part.arms)], asked)
+        found += parts.missing([part for part in there if part.seeds == asked.seeds and arms & set(part.arms)], asked)
     known = Part(nested.seeds, tuple(fold.name for fold in nested.inner_folds), nested.arms)
     if more := parts.beyond(there, known):
         raise InfoserError(
@@ -156,23 +182,42 @@ def _missing(nested: Nested, there: Sequence[Part]) -> list[Part]:
 
 
 def _read(folder: Path) -> list[Part]:
-    path = folder / _PARTS
+    contents = _contents(folder / _PARTS, folder)
+    return [] if contents is None else parts.from_json(contents)
+
+
+def _read_counts(folder: Path) -> Counts | None:
+    """What the candidates of a branch came to; None before they are trained."""
+    contents = _contents(folder / _COUNTS, folder)
+    if contents is None:
+        return None
+    return {
+        ((cell, variant), modality, inner, outer, seed): np.array(counts, np.int64)
+        for cell, variant, modality, inner, outer, seed, counts in contents
+    }
+
+
+def _write_counts(folder: Path, counts: Counts) -> None:
+    _write(folder / _COUNTS, [[*arm, *rest, own.tolist()] for (arm, *rest), own in counts.items()])
+
+
+def _contents(path: Path, folder: Path) -> Any:
+    """What `_write` wrote; None if there is no such file."""
     try:
-        contents = json.loads(path.read_text())
-        found, digest = parts.from_json(contents["parts"]), contents["digest"]
+        read = json.loads(path.read_text())
+        contents, digest = read["contents"], read["digest"]
     except FileNotFoundError:
-        return []
+        return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InfoserError(f"{path} can't be read ({error}); delete {folder} to choose anew") from error
-    if digest != _digest(found):
+    if digest != _digest(contents):
         raise InfoserError(f"{path} was changed since training; put the original back, or delete {folder} to choose anew")
-    return found
+    return contents
 
 
-def _write(folder: Path, own: Sequence[Part]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / _PARTS, json.dumps({"parts": parts.to_json(own), "digest": _digest(own)}, indent=1))
+def _write(path: Path, contents: Any) -> None:
+    write(path, json.dumps({"contents": contents, "digest": _digest(contents)}))
 
 
-def _digest(own: Sequence[Part]) -> str:
-    return hashlib.sha256(json.dumps(parts.to_json(own)).encode()).hexdigest()[:16]
+def _digest(contents: Any) -> str:
+    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:16]

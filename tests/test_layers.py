@@ -81,6 +81,7 @@ LAYERS = (
     ("execution", "prediction_table", "quality", "results"),
     ("budget", "choosing"),
     ("nested",),
+    ("planning",),
     ("experiment",),
     ("cross_scoring", "export", "inspection", "prediction", "report", "sklearn"),
     ("train", "eval"),
