@@ -45,8 +45,8 @@ def inner_folds(
     """The inner folds that serve the outer folds which are asked for, checked for leakage.
 
     Two outer folds A and B make one, A+B: trained on what both train on, B's test rows speak for A, and A's for B. Every pair
-    does so where there are few folds, else each fold with the next that can. Where no pair can (two folds, or a single one),
-    the official dev part is taken, or else each part in turn of the training part's speakers.
+    does so where there are few folds, else each fold with the next, or the nearest after it that all can. Where no pair can
+    (two folds, or a single one), the official dev part is taken, or else each part in turn of the training part's speakers.
 
     Args:
       corpus: the corpus.
@@ -100,13 +100,18 @@ def _pairs(corpus: Corpus, folds: Sequence[Fold]) -> list[tuple[Fold, Fold]]:
     if count <= MOST_PAIRED:
         every = [(folds[i], folds[j]) for i in range(count) for j in range(i + 1, count)]
         return [pair for pair in every if _serve(corpus, *pair)]
-    found: list[tuple[Fold, Fold]] = []
+    # By one step for all, every fold is in two pairs: with the next but one where the next is its partner, whom none trains on.
+    for step in range(1, (count + 1) // 2):
+        pairs = [(folds[i], folds[(i + step) % count]) for i in range(count)]
+        if all(_serve(corpus, *pair) for pair in pairs):
+            return pairs
+    nearest = []
     for i, fold in enumerate(folds):
         others = (folds[(i + step) % count] for step in range(1, count))
         other = next((one for one in others if _serve(corpus, fold, one)), None)
-        if other is not None and (other, fold) not in found:
-            found.append((fold, other))
-    return found
+        if other is not None and (other, fold) not in nearest:
+            nearest.append((fold, other))
+    return nearest
 
 
 def _serve(corpus: Corpus, first: Fold, second: Fold) -> bool:
