@@ -264,6 +264,15 @@ class _Builder:
         return cell_name(self._base, overrides)
 
 
+def refuse_selected(variant: str) -> None:
+    """Refuses to take what is chosen for each fold for one model; raises InfoserError."""
+    if variant == SELECTED:
+        raise InfoserError(
+            f"--variant {SELECTED} is another variant for each fold, modality and label fraction, and no model; selection.csv "
+            "in the run folder says which: ask for that one (--cell), or train it by itself (--grid, --final)"
+        )
+
+
 def primary_of(config: Config) -> str:
     """The name of the primary family."""
     return config.primary or (SELECTED if config.select == "dev" else "all")

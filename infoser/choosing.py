@@ -18,7 +18,6 @@ from infoser.metrics.classification import confusion_matrix, unweighted_average_
 from infoser.overrides import overrides_of, written
 from infoser.parts import ArmName
 from infoser.runs import HeadOutputs
-from infoser.stages.classify import MODALITIES
 
 #: Confusion counts of a candidate by arm, modality, inner fold, outer fold and seed.
 Counts = dict[tuple[ArmName, str, str, str, int], np.ndarray]
@@ -83,7 +82,13 @@ def dev_counts(inner: Mapping[str, InnerFold], heads: Sequence[HeadOutputs], cor
 
 
 def compared(
-    selection: Selection, inner: Sequence[InnerFold], counts: Counts, folds: Sequence[str], seeds: Sequence[int]
+    selection: Selection,
+    inner: Mapping[int, Sequence[InnerFold]],
+    counts: Counts,
+    *,
+    folds: Sequence[str],
+    modalities: Sequence[str],
+    n_classes: int,
 ) -> Chosen:
     """What each candidate comes to, and the best of each list; the first of several as good.
 
@@ -92,24 +97,25 @@ def compared(
 
     Args:
       selection: the candidates.
-      inner: their inner folds.
+      inner: for each seed of the outer folds, the inner ones that candidates were trained on.
       counts: of all candidates on all inner folds.
       folds: names of the outer folds to choose for.
-      seeds: of the outer folds.
+      modalities: of the heads.
+      n_classes: number of emotions.
     """
-    modalities = [one for one in MODALITIES if any(modality == one for _, modality, *_ in counts)]
+    nothing = np.zeros((n_classes, n_classes), np.int64)
     alike = selection.label_fraction == 1
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for fold in folds:
-        serving = [one.fold.name for one in inner if fold in one.dev]
-        for of_seeds in [tuple(seeds)] if alike else [(seed,) for seed in seeds]:
+        serving = {seed: [one.fold.name for one in own if fold in one.dev] for seed, own in inner.items()}
+        for of_seeds in [tuple(inner)] if alike else [(seed,) for seed in inner]:
             purpose = {"fold": fold, "seed": None if alike else of_seeds[0]}
             for modality in modalities:
                 # Of all dev rows together, which every inner fold that serves has a part of.
                 whole = {
                     arm: np.stack(
-                        [np.sum([counts[arm, modality, name, fold, seed] for name in serving], axis=0) for seed in of_seeds]
+                        [sum((counts[arm, modality, name, fold, seed] for name in serving[seed]), nothing) for seed in of_seeds]
                     )
                     for arm in selection.arms
                 }
@@ -170,13 +176,14 @@ def composed(chosen: Chosen, heads: Sequence[HeadOutputs]) -> list[HeadOutputs]:
 def said(chosen: Chosen) -> list[str]:
     """What was chosen how often, a line for each cell, list and modality."""
     counted: dict[tuple[str, str, str], Counter[str]] = {}
-    seeds: dict[str, bool] = {}
+    single = set()
     for row in chosen.rows:
-        seeds[row["cell"]] = row["seed"] is not None
-        own = counted.setdefault((row["cell"], row["variant"], row["modality"]), Counter())
-        own[row["candidate"]] += bool(row["chosen"])
+        key = (row["cell"], row["variant"], row["modality"])
+        counted.setdefault(key, Counter())[row["candidate"]] += bool(row["chosen"])
+        if row["seed"] is not None:
+            single.add(key)
     return [
-        f"{cell}, {modality}: {name} is, by {'folds and seeds' if seeds[cell] else 'folds'}, "
-        + ", ".join(f"{candidate} ({count})" for candidate, count in own.most_common() if count)
+        f"{cell}, {modality}: of {own.total()} {'folds and seeds' if (cell, name, modality) in single else 'folds'} {name} is "
+        + ", ".join(f"{candidate} in {count}" for candidate, count in own.most_common() if count)
         for (cell, name, modality), own in counted.items()
     ]

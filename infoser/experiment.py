@@ -128,20 +128,25 @@ def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
     """
     config, corpus = restore(folder, data_dir)
     own = parts_of(folder, config, corpus)
-    nested = plan_selection(config, corpus)
-    chosen = None if nested is None else _choose(nested, config, corpus, folder)
+    chosen = chosen_by(folder, config, corpus)
     with Pieces(f"restoring {folder}", _groups(config, corpus, own), unit="group"):
         return run(config, corpus, make_trainer(config, folder, restore_only=True), own, chosen=chosen)
 
 
+def chosen_by(folder: Path, config: Config, corpus: Corpus) -> Chosen | None:
+    """What a run folder has chosen among candidates; None if it had nothing to choose. Raises as `score`."""
+    nested = plan_selection(config, corpus)
+    return None if nested is None else _choose(nested, config, corpus, folder)
+
+
 def _choose(nested: Nested, config: Config, corpus: Corpus, folder: Path, mode: parallel.RunsMode | None = None) -> Chosen:
-    """Trains the candidates on the inner folds of a run folder, or restores them (without a mode), and chooses."""
-    place, restore_only = folder / selecting.SELECTION, mode is None
-    said = "" if restore_only else selecting.said(nested, config, corpus, place)
+    """Trains the candidates on the inner folds of a run folder and chooses; without a mode, only reads what they came to."""
+    place, train = folder / selecting.SELECTION, mode is not None
+    said = selecting.said(nested, config, corpus, place) if train else ""
     # Thousands of inner runs would bury the outer ones in TensorBoard.
     plain = dataclasses.replace(config, tensorboard=False)
-    trainer = make_trainer(plain, place, plan=said, mode=mode, restore_only=restore_only)
-    return selecting.choose(nested, config, corpus, trainer, place, train=not restore_only)
+    trainer = make_trainer(plain, place, plan=said, mode=mode, restore_only=not train)
+    return selecting.choose(nested, config, corpus, trainer, place, train=train)
 
 
 def _groups(config: Config, corpus: Corpus, own: Sequence[Part], *, final: bool = False) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from infoser.errors import InfoserError, can_be_written
 from infoser.execution import Planned, count_groups, counted, planned, run_planned
 from infoser.inner_folds import InnerFold, inner_folds
 from infoser.leakage import Fold
+from infoser.matrix import usable_labels
 from infoser.parts import ArmName, Part
 from infoser.progress import Pieces
 from infoser.run_folder import write
+from infoser.stages.classify import MODALITIES
 from infoser.trainer import Trainer
 
 #: The folder of inner runs, below a run folder.
@@ -37,14 +40,14 @@ class Nested:
 
     Attributes:
       selections: what is chosen among, at each label fraction.
-      inner: for each of them, its inner folds.
+      inner: for each of them and each seed, its inner folds.
       folds: the outer folds.
       seeds: of the outer folds.
       notes: what was left out, and why.
     """
 
     selections: tuple[Selection, ...]
-    inner: tuple[tuple[InnerFold, ...], ...]
+    inner: tuple[Mapping[int, tuple[InnerFold, ...]], ...]
     folds: tuple[Fold, ...]
     seeds: tuple[int, ...]
     notes: tuple[str, ...]
@@ -52,15 +55,21 @@ class Nested:
     @property
     def inner_folds(self) -> list[Fold]:
         """All inner folds, each once."""
-        return list({one.fold.name: one.fold for own in self.inner for one in own}.values())
+        return [one.fold for one in self.by_name.values()]
+
+    @property
+    def by_name(self) -> dict[str, InnerFold]:
+        """All inner folds by name."""
+        return {one.fold.name: one for of_seeds in self.inner for own in of_seeds.values() for one in own}
 
     @property
     def asked(self) -> list[Part]:
         """Every candidate on all of its inner folds, a part for each label fraction and seed."""
         return [
             Part((seed,), tuple(one.fold.name for one in own), selection.arms)
-            for selection, own in zip(self.selections, self.inner, strict=True)
-            for seed in self.seeds
+            for selection, of_seeds in zip(self.selections, self.inner, strict=True)
+            for seed, own in of_seeds.items()
+            if own
         ]
 
     @property
@@ -85,8 +94,9 @@ def plan(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fold]) -
     if not selections:
         return None
     every = protocols.make_folds(corpus, protocol, keep_partner=config.keep_partner)
-    inner = tuple(
-        inner_folds(
+    inner, left_out = [], []
+    for one in selections:
+        own = inner_folds(
             corpus,
             protocol,
             every,
@@ -94,9 +104,22 @@ def plan(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fold]) -
             shared=one.label_fraction == 1,
             keep_partner=config.keep_partner,
         )
-        for one in selections
-    )
-    return Nested(selections, inner, tuple(folds), config.seeds, notes)
+        at = dataclasses.replace(config, label_fraction=one.label_fraction)
+        inner.append({seed: tuple(each for each in own if _learnable(at, corpus, each, seed)) for seed in config.seeds})
+        lost = sum(len(own) - len(kept) for kept in inner[-1].values())
+        if lost:
+            left_out.append(
+                f"{one.cell}: {lost} of {len(own) * len(config.seeds)} inner folds × seeds left out, where some class has no "
+                "label to learn from (or no transcript with it)"
+            )
+    return Nested(selections, tuple(inner), tuple(folds), config.seeds, (*notes, *left_out))
+
+
+def _learnable(config: Config, corpus: Corpus, inner: InnerFold, seed: int) -> bool:
+    """Whether the labels of an inner fold have every class, with text and without where there is text."""
+    label = usable_labels(config, corpus, inner.fold, seed)
+    read = [label >= 0] + ([] if corpus.text is None else [(label >= 0) & corpus.with_text])
+    return all(len(np.unique(label[rows])) == len(corpus.classes) for rows in read)
 
 
 def choose(nested: Nested, config: Config, corpus: Corpus, trainer: Trainer, folder: Path, *, train: bool = True) -> Chosen:
@@ -122,7 +145,6 @@ def choose(nested: Nested, config: Config, corpus: Corpus, trainer: Trainer, fol
             folder.mkdir(parents=True, exist_ok=True)
         _write(folder / _PARTS, parts.to_json(own))
     plans, counts = planned(config, own), {}
-    inner = {one.fold.name: one for of_fraction in nested.inner for one in of_fraction}
     known = {plan.places.folder: exchange.from_primary(_read_counts, folder / plan.places.folder) for plan in plans}
     todo = [plan for plan in plans if known[plan.places.folder] is None]
     if todo and not train:
@@ -132,17 +154,18 @@ def choose(nested: Nested, config: Config, corpus: Corpus, trainer: Trainer, fol
             found = known[plan.places.folder]
             if found is None:
                 heads = run_planned([plan], corpus, nested.inner_folds, trainer).heads
-                found = choosing.dev_counts(inner, heads, corpus, plan.branch.config.label_fraction)
+                found = choosing.dev_counts(nested.by_name, heads, corpus, plan.branch.config.label_fraction)
                 if hosts.primary():
                     _write_counts(folder / plan.places.folder, found)
                     places = plan.places
                     for one in {places.folder, places.aligner, *(earlier for earlier, _ in places.earlier)}:
                         checkpoints.discard(folder / one)
             counts |= found
-    names = [fold.name for fold in nested.folds]
+    purposes: Any = {"folds": [fold.name for fold in nested.folds], "n_classes": len(corpus.classes)}
+    purposes |= {"modalities": MODALITIES if corpus.text is not None else MODALITIES[:1]}
     chosen = [
-        choosing.compared(selection, own_folds, counts, names, nested.seeds)
-        for selection, own_folds in zip(nested.selections, nested.inner, strict=True)
+        choosing.compared(selection, of_seeds, counts, **purposes)
+        for selection, of_seeds in zip(nested.selections, nested.inner, strict=True)
     ]
     rows = [row for one in chosen for row in one.rows]
     return exchange.from_primary(Chosen, rows, [*nested.notes, *(note for one in chosen for note in one.notes)])
@@ -158,12 +181,13 @@ def said(nested: Nested, config: Config, corpus: Corpus, folder: Path) -> str:
     plans = planned(config, [*there, *_missing(nested, there)])
     plans = [plan for plan in plans if not exchange.from_primary((folder / plan.places.folder / _COUNTS).exists)]
     aligners, generators, heads = counted(plans, has_text=corpus.text is not None, n_classes=len(corpus.classes))
-    sizes = "; ".join(
-        f"{' + '.join(str(len(arms)) for arms in one.lists.values())} candidates on {len(own)} inner folds × "
-        f"{len(nested.seeds)} seeds at {100 * one.label_fraction:g} % of the labels"
-        for one, own in zip(nested.selections, nested.inner, strict=True)
-    )
-    return f"{corpus.name}: choosing among {sizes}: {aligners} aligners, {generators} generators, {heads} heads, in {folder}"
+    sizes = []
+    for one, of_seeds in zip(nested.selections, nested.inner, strict=True):
+        lists = " + ".join(str(len(arms)) for arms in one.lists.values())
+        runs = sum(map(len, of_seeds.values()))
+        sizes.append(f"{lists} candidates in {runs} inner folds × seeds at {100 * one.label_fraction:g} % of the labels")
+    todo = f"{aligners} aligners, {generators} generators, {heads} heads"
+    return f"{corpus.name}: choosing among {'; '.join(sizes)}: {todo}, in {folder}"
 
 
 def _missing(nested: Nested, there: Sequence[Part]) -> list[Part]:
