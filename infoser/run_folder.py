@@ -78,6 +78,11 @@ def opened(config: Config, corpus: Corpus, asked: Part) -> list[Part]:
             f"{folder} holds another experiment ({_differences(to_json(earlier), now)}); give this one its own --run-dir"
         )
     check_corpus(folder, shards_hash, corpus)
+    if earlier.select != "off" and config.select == "off":
+        raise InfoserError(
+            f"{folder} holds more than is asked for (what --select {earlier.select} chose); ask for that too, or give this "
+            "experiment its own --run-dir"
+        )
     parts = read_parts(folder) or [_asked_by(earlier, asked.folds)]
     if more := beyond(parts, asked):
         raise InfoserError(

@@ -170,7 +170,10 @@ def test_beside_it_plain_rows_are_what_they_are_alone(selected: Any, run_train: 
     assert results(folder)["rows"] == results(selected[0])["rows"]
     assert results(folder)["selection"] == results(selected[0])["selection"]
     outcome = run_train(*plain)
-    assert outcome.status == 2 and "holds more than is asked for (variants " in outcome.err
+    assert outcome.status == 2 and "holds more than is asked for (what --select dev chose)" in outcome.err
+    fewer = [one for one in CANDIDATES if "infogan" not in str(one)]
+    outcome = run_train(*plain, "--select", "dev", *fewer)
+    assert outcome.status == 2 and "more than is asked for (" in outcome.err and "infogan-notext" in outcome.err
 
 
 def test_killed_extended_and_gone_on_with(
@@ -221,6 +224,25 @@ def test_what_is_chosen_for_each_fold_is_no_model_to_export_or_predict_with(
     assert outcome.status == 2 and "--variant selected is another variant for each fold" in outcome.err
     outcome = run_eval("predict", folder, tmp_path / "x.wav", "--variant", "selected", "--fold", "session2")
     assert outcome.status == 2 and "--variant selected is another variant for each fold" in outcome.err
+
+
+def test_what_was_chosen_is_scored_on_another_corpus_fold_by_fold(
+    selected: Any, run_prepare: Any, run_eval: Any, tmp_path: Path
+) -> None:
+    other = sample(seed=7, size=120)
+    emotion = np.array([*other.classes, ""])[other.label]
+    arrays = {"utterance_id": np.char.add("other", other.utterance_id), "audio": other.audio, "emotion": emotion}
+    np.savez(tmp_path / "other.npz", **arrays, speaker=np.char.add("other ", other.speaker))  # pyright: ignore
+    prepared = run_prepare("arrays", "--source", tmp_path / "other.npz", "--name", "other", "--data-dir", tmp_path / "data")
+    assert prepared.status == 0, prepared.err
+    folder = tmp_path / "run"
+    shutil.copytree(selected[0], folder)
+    outcome = run_eval("score", folder, "--corpus", tmp_path / "data" / "other")
+    assert outcome.status == 0, outcome.err
+    rows = json.loads((folder / "cross" / "other.json").read_text())["rows"]
+    arms = {(row["cell"], row["variant"]) for row in rows}
+    plain = {(cell, variant) for cell in ("", "label-fraction=0.1") for variant in ("none", "noise")}
+    assert arms == plain | {(cell, variant) for cell in CELLS for variant in ("none", "selected")}
 
 
 HELD_OUT = "session2"
