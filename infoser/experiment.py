@@ -27,6 +27,7 @@ from infoser import (
 )
 from infoser import nested as selecting
 from infoser.arms import branch_name
+from infoser.candidates import selections
 from infoser.cells import SELECTED, check_primary, sweep
 from infoser.choosing import Chosen
 from infoser.config import Config
@@ -35,6 +36,7 @@ from infoser.execution import Planned, count_groups, planned, run_planned
 from infoser.leakage import Fold
 from infoser.metrics.scores import Predictions
 from infoser.nested import Nested
+from infoser.overrides import applied, overrides_of
 from infoser.parts import Part
 from infoser.planning import asked_for, plan, plan_folds, plan_selection
 from infoser.progress import Pieces
@@ -196,15 +198,17 @@ def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
 
 
 def check_mode(config: Config) -> parallel.RunsMode:
-    """How devices are used; refuses batches that they can't share, of any cell.
+    """How devices are used; refuses batches that they can't share, of any cell or candidate.
 
     Raises:
       InfoserError: naming the flag.
     """
     mode = parallel.make_mode(config.parallel, config.accumulate)
-    for cell in sweep(config).cells:
+    compared = [cell for selection in selections(config)[0] for cell, _ in selection.arms]
+    settings = [cell.config for cell in sweep(config).cells] + [applied(config, overrides_of(cell)) for cell in compared]
+    for own in settings:
         for stage in ("align", "generate", "classify"):
-            mode.check_batch(f"--{stage}.batch-size", getattr(cell.config, stage).batch_size)
+            mode.check_batch(f"--{stage}.batch-size", getattr(own, stage).batch_size)
     return mode
 
 
