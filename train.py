@@ -23,9 +23,9 @@ def main(argv: Sequence[str]) -> None:
     tables.print_results(results, out)
     if results["provenance"]["corpus"]["name"] == "demo":
         tables.print_demo_truth(results, demo.truth(), out)
+    tables = "scores.csv (.parquet), quality.csv" + (", selection.csv" if "selection" in results else "")
     print(
-        f"written to {config.run_dir}: results.json, scores.csv (.parquet), quality.csv, table.md (.tex); python eval.py score "
-        f"{config.run_dir} checks it"
+        f"written to {config.run_dir}: results.json, {tables}, table.md (.tex); python eval.py score {config.run_dir} checks it"
     )
 
 

@@ -7,14 +7,14 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from infoser.ablations import ABLATIONS, Ablation
 from infoser.arms import Cell
 from infoser.concerns import can_follow, concerned, concerns
 from infoser.config import Config
 from infoser.errors import InfoserError
-from infoser.overrides import Overrides, applied, name_of, parse_grid, value_of, written
+from infoser.overrides import SELECT, Overrides, applied, name_of, parse_grid, value_of, written
 from infoser.validation import validate
 from infoser.variants import GENERATORS, REFERENCE, Variant
 
@@ -24,6 +24,23 @@ ArmName = tuple[str, Any]
 #: More cells than this are refused: their table would say nothing to anybody.
 MOST_CELLS = 2000
 GRID = "grid"
+#: The variant that is chosen among candidates, and the name of the primary family that it is compared to `none` in: by these
+#: modalities, at these label fractions, fixed before anything was seen.
+SELECTED = "selected"
+PRIMARY_MODALITIES = ("audio", "both")
+PRIMARY_FRACTIONS = (1.0, 0.1)
+
+
+class Selected(NamedTuple):
+    """A cell of what is chosen among candidates.
+
+    Attributes:
+      name: of the cell.
+      label_fraction: at which candidates are trained.
+    """
+
+    name: str
+    label_fraction: float
 
 
 @dataclass(frozen=True)
@@ -34,11 +51,13 @@ class Sweep:
       cells: the base cell first, then in the order in which they were asked for.
       sets: by the name of the ablation (or `grid`) its arms: (cell, variant).
       notes: what was left out or added, and why.
+      selected: the cells of what is chosen among candidates, one for each label fraction.
     """
 
     cells: tuple[Cell, ...]
     sets: Mapping[str, tuple[ArmName, ...]]
     notes: tuple[str, ...]
+    selected: tuple[Selected, ...] = ()
 
     @property
     def arms(self) -> list[ArmName]:
@@ -48,8 +67,22 @@ class Sweep:
 
 def base_of(config: Config) -> Config:
     """A configuration by itself: without further spaces, cells and final model."""
-    plain = {"aligned_variants": (), "joined_variants": (), "ablate": (), "grid": (), "budget": "", "primary": "all"}
+    plain = {"aligned_variants": (), "joined_variants": (), "ablate": (), "grid": (), "budget": "", "primary": ""}
+    plain |= {"select": "off", "candidates": (), "none_candidates": ()}
     return dataclasses.replace(config, **plain, final=False, final_variant="none")  # pyright: ignore[reportArgumentType]
+
+
+def root_of(config: Config) -> str:
+    """The name of the base cell: that of another space than the encoder's has always been called by it."""
+    return "" if config.space == "encoder" else f"space={config.space}"
+
+
+def cell_name(base: Config, overrides: Overrides) -> str:
+    """The name of a cell among those of an experiment; beside a base cell that is called by its space, every cell names it."""
+    name, root = name_of(base, overrides), root_of(base)
+    if root and "space" not in overrides:
+        name = " ".join(sorted({*name.split(" "), root} - {""}))
+    return name
 
 
 def cell_of(config: Config, overrides: Overrides, variants: tuple[Variant, ...], name: str | None = None) -> Cell:
@@ -87,8 +120,7 @@ class _Builder:
         self._notes: list[str] = []
         self._found: dict[str, tuple[Overrides, list[Any]]] = {}
         self._sets: dict[str, list[ArmName]] = {}
-        # The base cell of another space than the encoder's has always been called by it.
-        self._root = "" if config.space == "encoder" else f"space={config.space}"
+        self._root = root_of(config)
 
     def sweep(self) -> Sweep:
         config = self._config
@@ -106,7 +138,21 @@ class _Builder:
         if grid:
             self._grid(grid)
         cells = [cell_of(self._base, overrides, tuple(own), name) for name, (overrides, own) in self._found.items()]
-        return Sweep(tuple(cells), {name: tuple(arms) for name, arms in self._sets.items()}, tuple(self._notes))
+        selected = self._selected() if config.select == "dev" else ()
+        return Sweep(tuple(cells), {name: tuple(arms) for name, arms in self._sets.items()}, tuple(self._notes), selected)
+
+    def _selected(self) -> tuple[Selected, ...]:
+        """What is chosen among candidates: in the base cell, and in those that differ from it in the label fraction alone."""
+        fractions = [
+            overrides.get("label-fraction", self._base.label_fraction)
+            for overrides, _ in self._found.values()
+            if overrides.keys() <= {"label-fraction"}
+        ]
+        found = [Selected(self._name({"label-fraction": one, SELECT: "dev"}), one) for one in dict.fromkeys(fractions)]
+        self._sets[SELECTED] = [(one.name, SELECTED) for one in found if one.label_fraction in PRIMARY_FRACTIONS]
+        if not self._sets[SELECTED]:
+            self._notes.append("--primary selected: its family is at 100 % and 10 % of the labels, and this run has neither")
+        return tuple(found)
 
     def _added_by(self, name: str, present: list[Any]) -> list[Any]:
         """The variants that an ablation trains in the base cell besides those that are there."""
@@ -215,15 +261,25 @@ class _Builder:
         return name, variant
 
     def _name(self, overrides: Overrides) -> str:
-        name = name_of(self._base, overrides)
-        if self._root and name and "space" not in overrides:
-            # Beside a base cell that is called by its space, every cell names it.
-            name = " ".join(sorted({*name.split(" "), self._root}))
-        return name
+        return cell_name(self._base, overrides)
 
 
-def check_primary(sweep: Sweep, primary: str) -> None:
+def refuse_selected(variant: str) -> None:
+    """Refuses to take what is chosen for each fold for one model; raises InfoserError."""
+    if variant == SELECTED:
+        raise InfoserError(
+            f"--variant {SELECTED} is another variant for each fold, modality and label fraction, and no model; selection.csv "
+            "in the run folder says which: ask for that one (--cell), or train it by itself (--grid, --final)"
+        )
+
+
+def primary_of(config: Config) -> str:
+    """The name of the primary family."""
+    return config.primary or (SELECTED if config.select == "dev" else "all")
+
+
+def check_primary(sweep: Sweep, config: Config) -> None:
     """Refuses a primary family that the sweep does not have; raises InfoserError."""
-    known = ["all", *sweep.sets]
+    known, primary = ["all", *sweep.sets], primary_of(config)
     if primary not in known:
         raise InfoserError(f"--primary {primary}: the families of this experiment are {', '.join(known)}")

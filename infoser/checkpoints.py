@@ -118,6 +118,13 @@ class Checkpoints:
         return Restored(steps[-1], state, trained_on)
 
 
+def discard(folder: Path) -> None:
+    """Removes every checkpoint below a folder, for good."""
+    for path in sorted(folder.rglob("step_*")):
+        if _FOLDER.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _refuse_other_shapes(like: Any, state: Any) -> None:
     import jax
 

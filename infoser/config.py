@@ -265,8 +265,20 @@ class Config:
     grid: UseAppendAction[tuple[str, ...]] = ()
     """KEY=V,V…: the values of a flag to compare, such as generate.ratio=0.25,1; may be given several times, for every
     combination. Cells of --ablate and --grid come together."""
-    primary: str = "all"
-    """Which comparisons p-values are corrected for by Holm's method: those of one of the ablations named, of grid, or all."""
+    select: Literal["off", "dev"] = "off"
+    """dev: chooses for every fold, modality and label fraction, on speaker-disjoint parts of the training part alone, among
+    --candidates, and trains the chosen one on all of it: the variant selected. It is compared with none, whose head is chosen
+    alike among --none-candidates; their rows carry the cell select=dev."""
+    candidates: tuple[str, ...] = ()
+    """--select: what selected is chosen among, each a variant with settings in one argument, such as "noise generate.ratio=2";
+    the first is taken where the parts can't tell. Default: a list of ten (infoser/candidates.py)."""
+    none_candidates: tuple[str, ...] = ()
+    """--select: what none is chosen among, such as "none classify.dropout=0.7". Default: a list of ten head settings. The
+    longer of both lists is cut to the length of the other."""
+    primary: str = ""
+    """Which comparisons p-values are corrected for by Holm's method: those of one of the ablations named, of grid, all, or
+    selected: selected against none, audio and both, at 100 % and 10 % of the labels. Default: selected with --select dev, else
+    all."""
     budget: str = ""
     """Time to train for, such as 2h, 30m or 1h30m: says beforehand which cells and seeds will be finished, trains those,
     and says what is left; the same command goes on. Without it, everything is trained."""

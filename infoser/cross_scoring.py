@@ -16,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from infoser import experiment, parts, run_folder, shards
+from infoser.cells import SELECTED, sweep
+from infoser.choosing import composed
 from infoser.config import Config
 from infoser.corpora import brought_to, check_alike, check_frames_alike, concatenate, rows_of, standardised
 from infoser.corpus import UNLABELLED, Corpus
@@ -117,7 +119,7 @@ def score_corpus(request: Request) -> dict[str, Any]:
         found, said = _rows_of_models(request, part_config, corpus, trained, given, part)
         rows += found
         notes += said
-    order = list(dict.fromkeys((*config.variants, *config.aligned_variants, *config.joined_variants)))
+    order = list(dict.fromkeys((*config.variants, *config.aligned_variants, *config.joined_variants, "none", SELECTED)))
     rank = {name: number for number, name in enumerate(dict.fromkeys(row["model"] for row in rows))}
     rows.sort(
         key=lambda row: (
@@ -202,6 +204,7 @@ def _models(
 def _reads_frames(config: Config) -> bool:
     """Whether aligners take part, and read frames where the corpus has them."""
     spaces = config.space != "encoder" or config.aligned_variants or config.joined_variants or config.ablate or config.grid
+    spaces = spaces or config.select != "off"
     conditioned = any(GENERATORS[one].conditioned_on_text for one in config.variants if one in GENERATORS)
     return config.align.frames and bool(spaces or conditioned)
 
@@ -223,14 +226,18 @@ def _rows_of_models(
     else:
         own = experiment.parts_of(request.folder, config, corpus)
         whole, others = parts.complete(own)
+        chosen = experiment.chosen_by(request.folder, config, corpus)
+        arms, seeds = set(whole.arms), set(whole.seeds)
+        # Candidates are scored where they were chosen, and nowhere by themselves.
+        if chosen is not None:
+            plain = set(sweep(config, has_text=corpus.text is not None).arms)
+            arms, others = arms & plain, [arm for arm in others if arm in plain]
         if others:
             left_out = f"not in the tables, for want of some seeds or folds: {', '.join(map(parts.said, others))}"
-        arms, seeds = set(whole.arms), set(whole.seeds)
-        said = [
-            head
-            for head in run_planned(planned(config, own), extended, restored, trainer, read).heads
-            if (head.cell, head.variant) in arms and head.unit.seed in seeds
-        ]
+        every = run_planned(planned(config, own), extended, restored, trainer, read).heads
+        every = [head for head in every if head.unit.seed in seeds]
+        said = [head for head in every if (head.cell, head.variant) in arms]
+        said += [] if chosen is None else composed(chosen, every)
     heads = [head for head in said if not head.probe and head.unit.fold.name in by_name and len(head.rows)]
     masks = _subset_masks(extended, folds, asked)
     found, notes = [], [left_out] if left_out else []

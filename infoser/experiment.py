@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from infoser import (
     budget,
+    choosing,
     compilation_cache,
     demo,
     exchange,
@@ -21,28 +21,29 @@ from infoser import (
     parallel,
     parts,
     prediction_table,
-    protocols,
     results,
     run_folder,
     shards,
 )
+from infoser import nested as selecting
 from infoser.arms import branch_name
-from infoser.cells import check_primary, sweep
+from infoser.candidates import selections
+from infoser.cells import SELECTED, check_primary, sweep
+from infoser.choosing import Chosen
 from infoser.config import Config
 from infoser.corpus import Corpus
-from infoser.encoders.identity import describe
-from infoser.errors import InfoserError
-from infoser.execution import Planned, count_groups, counted, planned, run_planned
+from infoser.execution import Planned, count_groups, planned, run_planned
 from infoser.leakage import Fold
-from infoser.matrix import Unit, check_text, usable_labels
 from infoser.metrics.scores import Predictions
+from infoser.nested import Nested
+from infoser.overrides import applied, overrides_of
 from infoser.parts import Part
+from infoser.planning import asked_for, plan, plan_folds, plan_selection
 from infoser.progress import Pieces
 from infoser.quality import quality_rows
 from infoser.runs import HeadOutputs, run_space
 from infoser.stages.classify import MODALITIES
 from infoser.trainer import Trainer, say
-from infoser.variants import GENERATORS
 
 
 def train(config: Config) -> dict[str, Any] | None:
@@ -61,10 +62,13 @@ def train(config: Config) -> dict[str, Any] | None:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, **found))
     # Refuses what can't be run before the run folder is claimed.
     asked = asked_for(config, corpus)
+    nested = plan_selection(config, corpus)
     mode = check_mode(config)
     with run_folder.locked(config.run_dir):
         run_folder.check_same_on_hosts(config, corpus)
-        there = exchange.from_primary(run_folder.opened, config, corpus, asked)
+        # What was chosen before is there to stay, even if something else is chosen now, by more seeds.
+        allowed = asked if nested is None else dataclasses.replace(asked, arms=asked.arms + nested.arms)
+        there = exchange.from_primary(run_folder.opened, config, corpus, allowed)
         todo = parts.missing(there, asked)
         if config.budget:
             todo = budget.allowed(config, corpus, plan_folds(config, corpus)[1], there, asked)
@@ -72,10 +76,17 @@ def train(config: Config) -> dict[str, Any] | None:
                 return None
         if hosts.primary():
             run_folder.record(config, corpus, [*there, *todo], asked)
+        chosen = None
+        if nested is not None:
+            chosen = _choose(nested, config, corpus, config.run_dir, mode)
+            asked = dataclasses.replace(asked, arms=tuple(dict.fromkeys(asked.arms + chosen.arms)))
+            todo += parts.missing([*there, *todo], asked)
+            if hosts.primary():
+                run_folder.record(config, corpus, [*there, *todo], asked)
         trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus, there, todo), mode=mode)
         with Pieces(str(config.run_dir), _groups(config, corpus, [*there, *todo], final=config.final), unit="group"):
             heads: dict[str, list[HeadOutputs]] = {}
-            results = run(config, corpus, trainer, [*there, *todo], heads)
+            results = run(config, corpus, trainer, [*there, *todo], heads, chosen)
             prediction_table.write(config.run_dir, prediction_table.table(heads, corpus))
             run_folder.write_results(config.run_dir, results)
             if config.final:
@@ -119,8 +130,25 @@ def score(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
     """
     config, corpus = restore(folder, data_dir)
     own = parts_of(folder, config, corpus)
+    chosen = chosen_by(folder, config, corpus)
     with Pieces(f"restoring {folder}", _groups(config, corpus, own), unit="group"):
-        return run(config, corpus, make_trainer(config, folder, restore_only=True), own)
+        return run(config, corpus, make_trainer(config, folder, restore_only=True), own, chosen=chosen)
+
+
+def chosen_by(folder: Path, config: Config, corpus: Corpus) -> Chosen | None:
+    """What a run folder has chosen among candidates; None if it had nothing to choose. Raises as `score`."""
+    nested = plan_selection(config, corpus)
+    return None if nested is None else _choose(nested, config, corpus, folder)
+
+
+def _choose(nested: Nested, config: Config, corpus: Corpus, folder: Path, mode: parallel.RunsMode | None = None) -> Chosen:
+    """Trains the candidates on the inner folds of a run folder and chooses; without a mode, only reads what they came to."""
+    place, train = folder / selecting.SELECTION, mode is not None
+    said = selecting.said(nested, config, corpus, place) if train else ""
+    # Thousands of inner runs would bury the outer ones in TensorBoard.
+    plain = dataclasses.replace(config, tensorboard=False)
+    trainer = make_trainer(plain, place, plan=said, mode=mode, restore_only=not train)
+    return selecting.choose(nested, config, corpus, trainer, place, train=train)
 
 
 def _groups(config: Config, corpus: Corpus, own: Sequence[Part], *, final: bool = False) -> int:
@@ -170,16 +198,18 @@ def load_corpus(config: Config, *, in_memory: bool = False) -> Corpus:
 
 
 def check_mode(config: Config) -> parallel.RunsMode:
-    """How devices are used; refuses batches that they can't share, of any cell.
+    """How devices are used; refuses batches that they can't share, of any cell or candidate.
 
     Raises:
       InfoserError: naming the flag.
     """
     mode = parallel.make_mode(config.parallel, config.accumulate)
-    for cell in sweep(config).cells:
+    compared = [cell for selection in selections(config)[0] for cell, _ in selection.arms]
+    settings = [cell.config for cell in sweep(config).cells] + [applied(config, overrides_of(cell)) for cell in compared]
+    for own in settings:
         for stage in ("align", "generate", "classify"):
-            pack = cell.config.generate.pack if stage == "generate" else 1
-            mode.check_batch(f"--{stage}.batch-size", getattr(cell.config, stage).batch_size, pack)
+            pack = own.generate.pack if stage == "generate" else 1
+            mode.check_batch(f"--{stage}.batch-size", getattr(own, stage).batch_size, pack)
     return mode
 
 
@@ -205,6 +235,7 @@ def run(
     trainer: Trainer,
     own: Sequence[Part],
     kept: dict[str, list[HeadOutputs]] | None = None,
+    chosen: Chosen | None = None,
 ) -> dict[str, Any]:
     """Trains (or restores) every run and scores them.
 
@@ -214,9 +245,11 @@ def run(
       trainer: of the run folder.
       own: its parts.
       kept: takes up what the heads of each cell say, where it is given.
+      chosen: of which candidates the rows of selection are made up; without it there are none.
 
     Returns:
-      The results as plain JSON values: `rows`, `quality`, `provenance`, `notes`; and `table`, the long-form table.
+      The results as plain JSON values: `rows`, `quality`, `provenance`, `notes`; `table`, the long-form table; and
+      `selection`, what was chosen.
 
     Raises:
       InfoserError: for settings that do not fit the corpus, and from training.
@@ -228,7 +261,9 @@ def run(
     found = sweep(config, has_text=corpus.text is not None)
     notes = [*corpus.provenance.get(joining.NOTES, ()), *found.notes]
     notes += [f"fold {fold.name}: {note}" for fold in scored for note in fold.notes]
-    check_primary(found, config.primary)
+    check_primary(found, config)
+    refit = (set() if chosen is None else {*whole.arms, *others}) - set(found.arms)
+    others = [arm for arm in others if arm not in refit]
     if others:
         notes.append(f"not in the tables, for want of some seeds or folds: {', '.join(map(parts.said, others))}")
     for space, variants in (("aligned", config.aligned_variants), ("joined", config.joined_variants)):
@@ -238,12 +273,13 @@ def run(
             )
     outputs = run_planned(planned(config, own), corpus, folds, trainer)
     notes += outputs.notes
-    names, seeds, arms = {fold.name for fold in scored}, set(whole.seeds), set(whole.arms)
-    heads = [
-        head
-        for head in outputs.heads
-        if head.unit.fold.name in names and head.unit.seed in seeds and (head.cell, head.variant) in arms
-    ]
+    names, seeds, arms = {fold.name for fold in scored}, set(whole.seeds), set(whole.arms) - refit
+    within = [head for head in outputs.heads if head.unit.fold.name in names and head.unit.seed in seeds]
+    heads = [head for head in within if (head.cell, head.variant) in arms]
+    if chosen is not None:
+        # Candidates that were chosen for some fold are scored where they were, and nowhere by themselves.
+        heads += choosing.composed(chosen, within)
+        notes += [*chosen.notes, *choosing.said(chosen)]
     if kept is not None:
         for head in heads:
             if not head.probe:
@@ -263,7 +299,7 @@ def run(
     ]
     root = whole.arms[0][0]
     ordered = [arm for arm in found.arms if arm in arms]
-    ordered += [arm for arm in whole.arms if arm not in ordered]
+    ordered += [arm for arm in whole.arms if arm in arms and arm not in ordered]
     cells = list(dict.fromkeys(cell for cell, _ in ordered))
     quality = []
     for cell in cells:
@@ -271,8 +307,8 @@ def run(
         own_alignment = outputs.alignment.get(cell, {})
         quality += quality_rows(heads, corpus, cell, own_alignment, root if same_branch else None)
     scores = results.scored(config, corpus, predictions, scored, results.protocol_name(protocol, config), root)
-    order = list(dict.fromkeys(variant for _, variant in ordered))
-    position = {cell: number for number, cell in enumerate(cells)}
+    order = [*dict.fromkeys(variant for _, variant in ordered), SELECTED]
+    position = {cell: number for number, cell in enumerate([*cells, *(one.name for one in found.selected)])}
     rows = sorted(
         scores.rows,
         key=lambda row: (position[row["cell"]], MODALITIES.index(row["modality"]), order.index(row["variant"])),
@@ -283,95 +319,10 @@ def run(
         "quality": quality,
         "notes": list(dict.fromkeys(notes + scores.notes)),
         "provenance": results.provenance(config, corpus, results.protocol_name(protocol, config), scored),
+        **({} if chosen is None else {"selection": chosen.rows}),
     }
-
-
-def plan_folds(config: Config, corpus: Corpus) -> tuple[str, tuple[Fold, ...]]:
-    """The resolved protocol, and the folds that are asked for; checks that the settings fit the corpus.
-
-    Raises:
-      InfoserError: for a fold that does not exist, a variant that the corpus can't have, or a class without transcripts.
-    """
-    if corpus.text is None:
-        flags = {"--variants": config.variants, "--aligned-variants": config.aligned_variants}
-        flags |= {"--joined-variants": config.joined_variants}
-        if config.space == "joined" or config.joined_variants:
-            raise InfoserError(
-                f"the joined space can't be had: corpus {corpus.name!r} has no text features here to align audio with; use "
-                "--space encoder and no --joined-variants"
-            )
-        flags |= {"--final-variant": (config.final_variant,)} if config.final else {}
-        conditioned = {v for variants in flags.values() for v in variants if v in GENERATORS and GENERATORS[v].needs_text}
-        without = {
-            flag: dict.fromkeys(_without_text(variant) if variant in conditioned else variant for variant in variants)
-            for flag, variants in flags.items()
-            if conditioned & set(variants)
-        }
-        if conditioned:
-            raise InfoserError(
-                f"{' and '.join(sorted(conditioned))} can't be had: corpus {corpus.name!r} has no text features here; "
-                f"try {' '.join(' '.join((flag, *variants)) for flag, variants in without.items())}"
-            )
-    protocol = protocols.resolve_protocol(corpus, config.protocol)
-    if config.keep_partner and protocol != "speaker":
-        raise InfoserError(
-            f"--keep-partner is for --protocol speaker; corpus {corpus.name!r} is split by {protocol} here, which holds "
-            "nobody's partner back"
-        )
-    folds = protocols.select_folds(protocols.make_folds(corpus, protocol, keep_partner=config.keep_partner), config.folds)
-    fractions = {cell.config.label_fraction: cell.config for cell in sweep(config, has_text=corpus.text is not None).cells}
-    for fold in () if corpus.has_text is None else folds:
-        for seed, own in itertools.product(config.seeds, fractions.values()):
-            check_text(corpus, Unit(fold, seed, usable_labels(own, corpus, fold, seed)))
-    return protocol, folds
-
-
-def _without_text(variant: str) -> str:
-    return "diffusion-notext" if GENERATORS[variant].model == "diffusion" else "infogan-notext"
-
-
-def asked_for(config: Config, corpus: Corpus) -> Part:
-    """All that a configuration asks for: seeds, folds, and arms.
-
-    Raises:
-      InfoserError: as `plan_folds` and `cells.sweep`.
-    """
-    _, folds = plan_folds(config, corpus)
-    arms = tuple(sweep(config, has_text=corpus.text is not None).arms)
-    return Part(config.seeds, tuple(fold.name for fold in folds), arms)
 
 
 def plans_of(folder: Path, config: Config, corpus: Corpus) -> list[Planned]:
     """The branches of all parts of a run folder; raises as `parts_of`."""
     return planned(config, parts_of(folder, config, corpus))
-
-
-def plan(config: Config, corpus: Corpus, there: Sequence[Part] = (), todo: Sequence[Part] | None = None) -> str:
-    """What is going to be trained, in a line.
-
-    Args:
-      there: parts that are trained already, or were begun.
-      todo: further parts; all that the configuration asks for, if not given.
-    """
-    protocol, folds = plan_folds(config, corpus)
-    todo = [asked_for(config, corpus)] if todo is None else todo
-    plans = planned(config, [*there, *todo])
-    new = [one for one in plans if one.part in todo] or plans
-    aligners, generators, heads = counted(new, has_text=corpus.text is not None, n_classes=len(corpus.classes))
-    cells = len({cell for part in todo or there for cell, _ in part.arms})
-    sizes = f"{len(folds)} folds ({protocol}) × {len(config.seeds)} seeds" + (
-        f", {cells} cells" if config.ablate or config.grid else ""
-    )
-    return (
-        f"{corpus.name}: {sizes}: {aligners} aligners, {generators} generators, {heads} heads, in "
-        f"{config.run_dir}{_encoded_by(corpus)}"
-    )
-
-
-def _encoded_by(corpus: Corpus) -> str:
-    """A line on the encoders behind the features; nothing for features that were made elsewhere."""
-    settings = corpus.provenance.get("settings", {})
-    if settings.get("kind") != "recordings":
-        return ""
-    used = {"audio": settings["audio"], "text": None if corpus.text is None else settings["text"]}
-    return "\nfeatures: " + "; ".join(f"{modality} by {describe(one)}" for modality, one in used.items() if one)

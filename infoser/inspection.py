@@ -16,6 +16,7 @@ import numpy as np
 
 from infoser import demo, experiment
 from infoser.arms import Arm
+from infoser.cells import sweep
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
@@ -99,15 +100,20 @@ def inspect(request: Request) -> dict[str, Any]:
     trainer = experiment.make_trainer(config, request.folder, restore_only=True)
     wanted = _wanted(request, config, [fold.name for fold in folds])
     further = _further(corpus)
+    # Candidates that were chosen for some fold were not asked for by themselves.
+    plain = set(sweep(config, has_text=corpus.text is not None).arms)
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
     said: dict[tuple[str, str, str], list[tuple[str, dict[Any, dict[str, float]]]]] = {}
     for plan in experiment.plans_of(request.folder, config, corpus):
+        asked = [arm for arm in plan.branch.arms if (arm.cell, arm.variant) in plain]
+        if not asked:
+            continue
         branch, matrix = plan.branch, plan.matrix(corpus, folds, trainer)
         space = make_space(matrix)
         pools = Pools(matrix, space)
         numbers = [i for i, unit in enumerate(matrix.units) if (unit.fold.name, unit.seed) in wanted]
-        probed = [arm for arm in branch.arms if pools.probed(arm) and arm.variant in (request.variants or (arm.variant,))]
+        probed = [arm for arm in asked if pools.probed(arm) and arm.variant in (request.variants or (arm.variant,))]
         work = [(arm, modality, i) for arm in probed for modality in _modalities(arm) for i in numbers]
         what = f"quality{branch.name and f', {branch.name}'}"
         for arm, modality, i in show_progress(work, total=len(work), what=what, unit="panels"):

@@ -22,6 +22,7 @@ class Fold:
       test: (n,) int64 sorted labelled rows.
       dev: (n,) int64 sorted labelled rows; empty where the protocol gives the training part whole.
       notes: what a reader of the scores has to know, such as rows left out and why, with counts.
+      outer: of an inner fold, the folds that something is chosen for on it: it sees no label that one of them may not.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Fold:
     test: Int64[np.ndarray, " n_test"]
     dev: Int64[np.ndarray, " n_dev"]
     notes: tuple[str, ...] = ()
+    outer: tuple["Fold", ...] = ()
 
 
 def kept_apart(

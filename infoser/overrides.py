@@ -22,8 +22,10 @@ _FIXED = {
         ("run-dir", "hosts", "parallel", "accumulate", "max-group-gib", "resident-gib", "chunk-steps", "checkpoint-every-s"),
         "it says how training is done, not what is trained",
     ),
-    **dict.fromkeys(("ablate", "grid", "budget", "primary"), "it says which cells there are"),
+    **dict.fromkeys(("ablate", "grid", "budget", "primary", "candidates", "none-candidates"), "it says which cells there are"),
 }
+#: What cells are named by, and no grid varies: what is chosen among candidates is no setting of a run.
+SELECT = "select"
 
 #: A setting's place: the names of the fields that lead to it.
 Path = tuple[str, ...]
@@ -49,8 +51,11 @@ def settings() -> dict[str, tuple[Path, Any]]:
 SETTINGS = settings()
 
 
-def canonical(key: str) -> str:
+def canonical(key: str, flag: str = "--grid") -> str:
     """The canonical name of a setting.
+
+    Args:
+      flag: that names it, for messages.
 
     Raises:
       InfoserError: if there is none of this name, with the nearest ones; or it can't be varied, with the reason.
@@ -60,19 +65,20 @@ def canonical(key: str) -> str:
         return name
     if name in _FIXED or name.split(".")[0] in _FIXED:
         raise InfoserError(
-            f"--grid {name}: can't be varied within one experiment: {_FIXED.get(name) or _FIXED[name.split('.')[0]]}"
+            f"{flag} {name}: can't be varied within one experiment: {_FIXED.get(name) or _FIXED[name.split('.')[0]]}"
         )
     near = difflib.get_close_matches(name, SETTINGS, n=2, cutoff=0.5)
     near = near or [one for one in SETTINGS if one.rpartition(".")[2] == name.rpartition(".")[2]]
     hint = f"; did you mean {' or '.join(near)}?" if near else "; train.py demo --help names all settings"
-    raise InfoserError(f"--grid {name}: there is no such setting{hint}")
+    raise InfoserError(f"{flag} {name}: there is no such setting{hint}")
 
 
-def parse(key: str, text: str) -> Any:
+def parse(key: str, text: str, flag: str = "--grid") -> Any:
     """The value of a setting that a text says.
 
     Args:
       key: a canonical name.
+      flag: that says it, for messages.
 
     Raises:
       InfoserError: if it is none of the setting's type.
@@ -82,19 +88,19 @@ def parse(key: str, text: str) -> Any:
         if text not in get_args(kind):
             near = difflib.get_close_matches(text, get_args(kind), n=1)
             raise InfoserError(
-                f"--grid {key}={text}: it is one of {', '.join(get_args(kind))}"
+                f"{flag} {key}={text}: it is one of {', '.join(get_args(kind))}"
                 + (f"; did you mean {near[0]}?" if near else "")
             )
         return text
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise InfoserError(f"--grid {key}={text}: it is true or false")
+            raise InfoserError(f"{flag} {key}={text}: it is true or false")
         return text.lower() == "true"
     try:
         return kind(text)
     except ValueError:
         what = {int: "an integer", float: "a number"}[kind]
-        raise InfoserError(f"--grid {key}={text}: {text!r} is not {what}") from None
+        raise InfoserError(f"{flag} {key}={text}: {text!r} is not {what}") from None
 
 
 def written(value: Any) -> str:
@@ -153,6 +159,8 @@ def parse_grid(grid: Iterable[str]) -> tuple[dict[str, tuple[Any, ...]], list[st
         if not equals or not key or not all(texts.split(",")):
             raise InfoserError(f"--grid {one}: give KEY=VALUE,VALUE…, such as generate.ratio=0.25,1")
         key = canonical(key)
+        if key == SELECT:
+            raise InfoserError("--grid select: can't be varied within one experiment: --select dev has rows of both kinds")
         if key in found:
             raise InfoserError(f"--grid names {key} twice; give it once, with all its values: --grid {key}=V,V…")
         values = [parse(key, text) for text in texts.split(",")]

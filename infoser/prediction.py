@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from infoser import experiment, run_folder
+from infoser.cells import refuse_selected
 from infoser.config import Config
 from infoser.corpora import concatenate
 from infoser.corpus import UNLABELLED, Corpus, Frames
@@ -159,6 +160,7 @@ class _Model:
 
 def _model(request: Request, config: Config, corpus: Corpus) -> _Model:
     """The model that is asked for; raises InfoserError if there is none."""
+    refuse_selected(request.variant)
     if not request.fold:
         variant = request.variant or run_folder.read_final(request.folder)
         if not (request.folder / experiment.final_prefix(variant)).is_dir():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from infoser import ablations, cells
+from infoser import ablations, candidates, cells
 from infoser.commandline import refuse_repeated_flags
 from infoser.config import Config, Data
 from infoser.errors import InfoserError
@@ -37,13 +37,17 @@ def parse(argv: Sequence[str]) -> Config:
     """The configuration that a command line asks for.
 
     Raises:
-      InfoserError: from `validate` and `cells.sweep`.
+      InfoserError: from `validate`, `cells.sweep` and `candidates.selections`.
       SystemExit: from the parser, which has then said what is wrong.
     """
     refuse_repeated_flags(argv, repeatable=("--grid",))
     config = tyro.extras.overridable_config_cli(PRESETS, args=argv, prog="train.py")
     if not config.ablate and "--ablate" in argv:
         raise InfoserError(f"--ablate needs at least one name: {', '.join(ablations.NAMES)}")
+    for flag, values in (("--candidates", config.candidates), ("--none-candidates", config.none_candidates)):
+        if not values and flag in argv:
+            raise InfoserError(f'{flag} needs at least two candidates, such as none "noise generate.ratio=2"')
     validate(config)
-    cells.check_primary(cells.sweep(config), config.primary)
+    candidates.selections(config)
+    cells.check_primary(cells.sweep(config), config)
     return config

@@ -1,5 +1,6 @@
 """Evaluation protocols: what each fold trains on, selects on and is tested on, and the proof that nothing crosses."""
 
+import functools
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -120,13 +121,16 @@ def demote_labels(corpus: Corpus, fold: Fold, fraction: float, seed: int) -> Int
     Drawn within class, at least one of each; for one seed a larger fraction keeps all that a smaller one keeps. Synthetic
     rows keep theirs, so that beside them the same real labels are kept as without them. The
     draw depends on the seed, the fold's name and the utterance ids, not on the order of the corpus or on numpy's
-    global state.
+    global state. An inner fold keeps what all of its outer ones keep.
 
     Raises:
       InfoserError: for a fraction outside (0, 1].
     """
     if not 0 < fraction <= 1:
         raise InfoserError(f"a label fraction of {fraction} is not in (0, 1]")
+    if fold.outer:
+        seen = [demote_labels(corpus, one, fraction, seed) for one in fold.outer]
+        return functools.reduce(np.intersect1d, seen, fold.train)
     made = synthetic.mask(corpus)
     real = fold.train if made is None else fold.train[~made[fold.train]]
     kept = [] if made is None else [fold.train[made[fold.train] & corpus.labelled[fold.train]]]
@@ -235,7 +239,7 @@ def _grouped_folds(corpus: Corpus, codes: Mapping[str, np.ndarray], n_folds: int
     counts = np.zeros((len(groups), len(corpus.classes)))
     np.add.at(counts, (member, corpus.label[corpus.labelled]), 1)
     part_of_group = np.full(group.max() + 1, -1)
-    part_of_group[groups] = _balanced_parts(counts, n_parts)
+    part_of_group[groups] = balanced_parts(counts, n_parts)
     part = part_of_group[group]
     for index in range(n_parts):
         dev = (part == (index + 1) % n_parts) & with_dev
@@ -257,12 +261,12 @@ def _corpus_folds(corpus: Corpus, codes: Mapping[str, np.ndarray], protocol: str
                 raise InfoserError(f"{_DEV_REFUSED}fold {name!r} has no speakers that training could spare")
             counts = np.zeros((len(groups), len(corpus.classes)))
             np.add.at(counts, (member, corpus.label[corpus.labelled & ~test]), 1)
-            dev = np.isin(group, groups[_balanced_parts(counts, min(5, len(groups))) == 0])
+            dev = np.isin(group, groups[balanced_parts(counts, min(5, len(groups))) == 0])
             notes = (f"dev part: {_count(corpus, dev, 'of training speakers')}",)
         yield _fold(corpus, name, ~(test | dev), test, dev, notes)
 
 
-def _balanced_parts(counts: np.ndarray, n_parts: int) -> Int[np.ndarray, " groups"]:
+def balanced_parts(counts: np.ndarray, n_parts: int) -> Int[np.ndarray, " groups"]:
     """Puts groups, largest first, where they least raise the sum of squared shares of each class and of the whole.
 
     An empty part always raises it least, so no part stays empty.

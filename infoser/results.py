@@ -9,16 +9,18 @@ import numpy as np
 
 import infoser
 from infoser import joining, parallel, protocols
-from infoser.cells import Sweep
+from infoser.cells import PRIMARY_MODALITIES, SELECTED, Sweep, base_of, primary_of, root_of
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.leakage import Fold
 from infoser.links import speaker_clusters
 from infoser.metrics.intervals import holm
+from infoser.metrics.label_multiplier import label_multiplier
 from infoser.metrics.scores import Predictions, Scores, score_rows
 from infoser.overrides import overrides_of, value_of
 from infoser.saved_config import fingerprint
 from infoser.stages.classify import MODALITIES
+from infoser.variants import REFERENCE
 
 
 def scored(
@@ -54,7 +56,7 @@ def scored(
             label_fraction=config.label_fraction,
             base_cell=root,
         )
-        scores += [row | _label_fraction(row["cell"], config) for row in part.rows]
+        scores += [row | {"label_fraction": _at(row["cell"], config)} for row in part.rows]
         p_values |= part.p_values
         notes += [f"{note}{which and f' (utterances{which})'}" for note in part.notes]
     return Scores(scores, notes, p_values)
@@ -66,7 +68,11 @@ def long_table(rows: Sequence[dict[str, Any]], scores: Scores, found: Sweep, con
     Every setting that some cell overrides is a column; rows of other cells have the base configuration's value.
     `ua_minus_none_p` is the p-value of the pooled difference, `ua_minus_none_p_holm` the same after Holm's method over the
     primary family: the pooled differences on all utterances, of every modality, of the family's arms other than `none`.
+    Where cells differ in the label fraction, `label_multiplier` is the equivalent multiple of the labels of a pooled
+    difference, by the learning curve of its reference (`metrics.label_multiplier`), with those of the ends of the difference's
+    interval, the curve being taken as given; each with a `_bound`, which is > or < beyond the curve.
     `family` names it in its members' rows, and `family_size` says how many they are; a difference without a p-value counts.
+    The family `selected` is `selected` by audio and both, with all labels and a tenth of them, and nothing else.
 
     Args:
       rows: the rows in their final order.
@@ -74,7 +80,10 @@ def long_table(rows: Sequence[dict[str, Any]], scores: Scores, found: Sweep, con
       found: the cells and families.
       config: names the primary family.
     """
-    arms = {tuple(arm) for arm in found.sets.get(config.primary, found.arms)}
+    primary = primary_of(config)
+    chosen = [(cell.name, SELECTED) for cell in found.selected]
+    arms = {tuple(arm) for arm in found.sets.get(primary, [*found.arms, *chosen])}
+    modalities = PRIMARY_MODALITIES if primary == SELECTED else MODALITIES
     key = [(row["variant"], row["cell"], row["modality"], row["subset"]) for row in rows]
     pooled = [row["aggregate"] == "pooled" for row in rows]
     family = [
@@ -84,13 +93,15 @@ def long_table(rows: Sequence[dict[str, Any]], scores: Scores, found: Sweep, con
         and row["subset"] == "all"
         and key[number] in scores.p_values
         and (row["cell"], row["variant"]) in arms
+        and row["modality"] in modalities
     ]
     known = [number for number in family if scores.p_values[key[number]] is not None]
     p_values = np.array([scores.p_values[key[number]] for number in known], float)
     lacking = np.ones(len(family) - len(known))
     adjusted = dict(zip(known, holm(np.concatenate([p_values, lacking])).tolist(), strict=False))
     settings = sorted({name for row in rows for name in overrides_of(row["cell"])})
-    base = {name: value_of(config, name) for name in settings}
+    base = {name: value_of(base_of(config), name) for name in settings}
+    multiples = _multiples(rows, config)
     return [
         {"variant": row["variant"], "cell": row["cell"]}
         | base
@@ -99,7 +110,8 @@ def long_table(rows: Sequence[dict[str, Any]], scores: Scores, found: Sweep, con
         | {
             "ua_minus_none_p": scores.p_values.get(key[number]) if pooled[number] else None,
             "ua_minus_none_p_holm": adjusted.get(number),
-            "family": config.primary if number in family else "",
+            **multiples[number],
+            "family": primary if number in family else "",
             "family_size": len(family) if number in family else None,
         }
         | {"recalls": row["recalls"], "confusion": row["confusion"]}
@@ -107,9 +119,41 @@ def long_table(rows: Sequence[dict[str, Any]], scores: Scores, found: Sweep, con
     ]
 
 
-def _label_fraction(cell: str, config: Config) -> dict[str, float]:
-    """The label fraction of a cell, as its rows have it."""
-    return {"label_fraction": overrides_of(cell).get("label-fraction", config.label_fraction)}
+def _multiples(rows: Sequence[dict[str, Any]], config: Config) -> list[dict[str, Any]]:
+    """The columns of label multipliers of every row; none at all where no cells differ in their label fraction alone."""
+    curves: dict[tuple[str, str, str], dict[float, float]] = {}
+    for row in rows:
+        if row["aggregate"] == "pooled" and row["variant"] == REFERENCE:
+            curves.setdefault(_curve(row), {})[_at(row["cell"], config)] = row["ua"]
+    if all(len(curve) < 2 for curve in curves.values()):
+        return [{} for _ in rows]
+    ends = {f"label_multiplier{end}": f"ua_minus_none{end}" for end in ("", "_low", "_high")}
+    found = []
+    for row in rows:
+        own: dict[str, Any] = {f"{name}{part}": None for name in ends for part in ("", "_bound")}
+        rest, modality, subset = _curve(row)
+        curve = curves.get((rest, modality, subset), {})
+        at = _at(row["cell"], config)
+        if at not in curve:  # the reference is then that of the base cell, as in the differences
+            curve = curves.get((root_of(config), modality, subset), {})
+        if row["aggregate"] == "pooled" and row.get("ua_minus_none") is not None and len(curve) > 1:
+            for name, end in ends.items():
+                if row.get(end) is not None:
+                    reached = row["ua"] + (row[end] - row["ua_minus_none"])
+                    own[name], own[f"{name}_bound"] = label_multiplier(reached, at, curve)
+        found.append(own)
+    return found
+
+
+def _curve(row: dict[str, Any]) -> tuple[str, str, str]:
+    """What the points of a learning curve share: their cell but for the label fraction, modality and subset."""
+    rest = " ".join(one for one in row["cell"].split(" ") if not one.startswith("label-fraction="))
+    return rest, row["modality"], row["subset"]
+
+
+def _at(cell: str, config: Config) -> float:
+    """The label fraction of a cell."""
+    return overrides_of(cell).get("label-fraction", config.label_fraction)
 
 
 def protocol_name(protocol: str, config: Config) -> str:

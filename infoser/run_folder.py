@@ -27,6 +27,7 @@ from infoser.saved_config import EXTENDABLE, INERT, fingerprint, from_json, to_j
 _CONFIG = "config.json"
 _LOCK = ".lock"
 RESULTS = "results.json"
+SELECTION = "selection.csv"
 PANEL = "panel.json"
 #: The folder of final models, and the name of their fold.
 FINAL = "final"
@@ -77,6 +78,11 @@ def opened(config: Config, corpus: Corpus, asked: Part) -> list[Part]:
             f"{folder} holds another experiment ({_differences(to_json(earlier), now)}); give this one its own --run-dir"
         )
     check_corpus(folder, shards_hash, corpus)
+    if earlier.select != "off" and config.select == "off":
+        raise InfoserError(
+            f"{folder} holds more than is asked for (what --select {earlier.select} chose); ask for that too, or give this "
+            "experiment its own --run-dir"
+        )
     parts = read_parts(folder) or [_asked_by(earlier, asked.folds)]
     if more := beyond(parts, asked):
         raise InfoserError(
@@ -105,7 +111,7 @@ def record(config: Config, corpus: Corpus, parts: Sequence[Part], asked: Part) -
     saved = to_json(dataclasses.replace(config, data_dir=config.data_dir.absolute()))
     shards_hash = corpus.provenance.get("shards_hash")
     contents = {"config": saved, "corpus": {"shards_hash": shards_hash}, "fingerprint": fingerprint(config)}
-    if list(parts) != [asked] or config.ablate or config.grid:
+    if list(parts) != [asked] or config.ablate or config.grid or config.select != "off":
         contents |= {"parts": parts_to_json(parts), "parts_digest": _digest(parts)}
     if (folder / _CONFIG).exists():
         earlier, _ = read(folder)
@@ -176,7 +182,8 @@ def check_corpus(folder: Path, shards_hash: str | None, corpus: Corpus) -> None:
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Writes results.json, the long-form table as scores.csv and scores.parquet, and quality.csv, on the primary host.
+    """Writes results.json, the long-form table as scores.csv and scores.parquet, quality.csv, and selection.csv if anything was
+    chosen, on the primary host.
 
     Raises:
       InfoserError: if they can't be written.
@@ -184,7 +191,9 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
     if not hosts.primary():
         return
     write(folder / RESULTS, as_text({name: part for name, part in results.items() if name != "table"}))
-    for name, rows in (("scores.csv", results["table"]), ("quality.csv", results["quality"])):
+    tables = {"scores.csv": results["table"], "quality.csv": results["quality"]}
+    tables |= {SELECTION: results["selection"]} if "selection" in results else {}
+    for name, rows in tables.items():
         write(folder / name, _csv(rows))
     write(folder / "scores.parquet", _parquet(results["table"], results["provenance"]))
 
@@ -240,7 +249,7 @@ def compare(folder: Path, results: dict[str, Any]) -> str:
     """
     try:
         written = json.loads((folder / RESULTS).read_text())
-        before = {part: written[part] for part in ("rows", "quality")}
+        before = {part: written[part] for part in ("rows", "quality", *(("selection",) if "selection" in results else ()))}
     except FileNotFoundError:
         return f"{folder / RESULTS} is not there: nothing to compare with"
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

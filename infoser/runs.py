@@ -218,8 +218,9 @@ def _heads_of(
         steps=steps,
         compute_dtype=matrix.config.compute_dtype,
     )
-    # Probes see added audio rows only: they say what these hold and teach. The final model has no test part to say it of.
-    probed = modality == "audio" and any(len(unit.fold.test) for unit in matrix.units)
+    # Probes see added audio rows only: they say what these hold and teach. The final model has no test part to say it of, and
+    # inner folds serve a choice that does not ask for it.
+    probed = modality == "audio" and any(len(unit.fold.test) and not unit.fold.outer for unit in matrix.units)
     members: list[tuple[Unit, Arm, bool]] = []
     runs, held_out = [], []
     pools.load(part, bundle.arms)

@@ -22,10 +22,12 @@ INERT = ("data_dir", "run_dir", "checkpoint_every_s", "chunk_steps", "resident_g
 INERT += ("primary", "budget", "tensorboard")
 #: Settings that say how much is trained: a run folder may be asked for more of it later.
 EXTENDABLE = ("variants", "aligned_variants", "joined_variants", "ablate", "grid", "seeds", "folds")
+EXTENDABLE += ("select", "candidates", "none_candidates")
 #: Settings of several corpora.
 _OF_SEVERAL = ("train_with", "test_corpus", "classes", "normalise")
 #: Settings that earlier versions did not write, and those of one start, which none writes: each takes its default.
 LATER = ("cache", "resident_gib", "hosts", "ablate", "grid", "primary", "budget", "tensorboard", *_OF_SEVERAL)
+LATER += ("select", "candidates", "none_candidates")
 _NESTED = {
     "data": Data,
     "align": AlignConfig,
@@ -33,7 +35,7 @@ _NESTED = {
     "augment": AugmentConfig,
     "classify": ClassifyConfig,
 }
-_LISTS = EXTENDABLE
+_LISTS = tuple(name for name in EXTENDABLE if name != "select")
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -114,9 +116,11 @@ def fingerprint(config: Config, *, base: bool = False) -> str:
       base: leave out how much is trained (`EXTENDABLE`).
     """
     values = {k: v for k, v in to_json(config).items() if k not in INERT and not (base and k in EXTENDABLE)}
-    for name in ("ablate", "grid"):  # without any, as before there were such
+    for name in ("ablate", "grid", "candidates", "none_candidates"):  # without any, as before there were such
         if not values.get(name):
             values.pop(name, None)
+    if values.get("select") == "off":
+        del values["select"]
     data = values["data"]
     for name in ("config", "cache"):
         data.pop(name)

@@ -46,6 +46,7 @@ def validate(config: Config) -> None:
         )
     if config.final_variant != "none" and not config.final:
         raise InfoserError(f"--final-variant {config.final_variant} says what --final refits; give --final too")
+    _validate_selection(config)
     validate_integer("--chunk-steps", config.chunk_steps)
     validate_integer("--accumulate", config.accumulate)
     validate_integer("--virtual-shards", config.virtual_shards)
@@ -71,6 +72,22 @@ def seconds(budget: str) -> int:
     if not total:
         raise InfoserError(f"--budget {budget!r}: give a time such as 2h, 30m, 90s or 1h30m")
     return total
+
+
+def _validate_selection(config: Config) -> None:
+    """Refuses settings of selection without it, and what selection can't go with."""
+    if config.select == "off":
+        for flag, given in (("--candidates", config.candidates), ("--none-candidates", config.none_candidates)):
+            if given:
+                raise InfoserError(f"{flag} is what --select dev chooses among; give --select dev too")
+        return
+    if config.budget:
+        raise InfoserError("--budget can't tell what --select dev is going to choose; leave one of them out")
+    if config.final:
+        raise InfoserError(
+            "--final refits one variant on all utterances, and --select dev chooses one for every fold; refit the variant and "
+            "settings that you want in a run folder of their own"
+        )
 
 
 def _validate_corpora(config: Config) -> None:

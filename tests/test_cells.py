@@ -113,10 +113,10 @@ def test_mistakes_are_refused_before_anything_else(flags: tuple[str, ...], said:
 
 def test_a_primary_family_is_an_ablation_or_the_grid() -> None:
     found = cells("--ablate", "ratio", "--grid", "generate.row-weight=1")
-    for name in ("all", "ratio", "grid"):
-        check_primary(found, name)
+    for name in ("", "all", "ratio", "grid"):
+        check_primary(found, Config(Data("x"), primary=name))
     with pytest.raises(InfoserError, match="are all, ratio, grid"):
-        check_primary(found, "filter")
+        check_primary(found, Config(Data("x"), primary="filter"))
 
 
 def test_cells_that_share_views_are_one_branch() -> None:

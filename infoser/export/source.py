@@ -13,6 +13,7 @@ import numpy as np
 from infoser import experiment, run_folder
 from infoser.arms import Arm
 from infoser.augmenters import AUGMENTERS
+from infoser.cells import refuse_selected
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
@@ -228,6 +229,7 @@ def _exported() -> list[str]:
 
 
 def _refuse_unexported(variant: str) -> None:
+    refuse_selected(variant)
     can = _exported()
     if variant not in VARIANTS:
         raise InfoserError(f"--variant {variant}: there is no such variant; those that can be exported: {', '.join(can)}")

@@ -100,6 +100,7 @@ def _build(found: Sources, request: Request, folder: Path) -> None:
     report = Report(found, folder)
     contents.summary(report)
     contents.scores(report)
+    contents.selection(report)
     contents.classes(report)
     contents.studies(report)
     contents.information(report)

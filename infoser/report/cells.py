@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from infoser.metrics.label_multiplier import Multiplier
+
 Row = Mapping[str, Any]
 
 
@@ -45,6 +47,16 @@ def difference(row: Row) -> str:
         return "–"
     low, high = row["ua_minus_none_low"], row["ua_minus_none_high"]
     return f"{100 * value:+.1f}" + ("" if low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]")
+
+
+def multiplier(row: Row) -> str:
+    """A row's equivalent label multiplier with its interval; a dash for none."""
+    found = [
+        None if row.get(name) in (None, "") else str(Multiplier(float(row[name]), row[f"{name}_bound"]))
+        for name in ("label_multiplier", "label_multiplier_low", "label_multiplier_high")
+    ]
+    value, low, high = found
+    return "–" if value is None else value + ("" if low is None or high is None else f" [{low}, {high}]")
 
 
 def table(title: str, headings: Sequence[str]) -> Table:

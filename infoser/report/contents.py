@@ -163,6 +163,22 @@ def _verdict(found: Sources) -> str:
     )
 
 
+def selection(report: Report) -> None:
+    """What was chosen among candidates, and by what; nothing where nothing was."""
+    found = report.sources
+    if not found.results.get("selection"):
+        return
+    section = report.section("selection", "Selection")
+    section.paragraph(
+        "Rows of the cell select=dev are made up of a candidate chosen for every fold and modality on inner folds, parts of "
+        "the fold's own training part that share no speaker. No test utterance of a fold took part in its choice. The variant "
+        "selected was chosen among augmentations (and none), none among heads of its own, both among equally many."
+    )
+    taken, every = score_tables.chosen(found)
+    report.table(section, taken, "what was chosen")
+    report.table(section, every, "what every candidate came to", most=0)
+
+
 def classes(report: Report) -> None:
     found, section = report.sources, report.section("classes", "Classes and confusions")
     modalities = list(dict.fromkeys(row["modality"] for row in found.rows))

@@ -32,6 +32,7 @@ def headline(sources: Sources, modality: str, subset: str = "all") -> Table:
         row |= {key: pooled[key] for key in ("ua_minus_none", "ua_minus_none_low", "ua_minus_none_high")}
         significance = sources.significance.get((variant, cell, modality, subset), {})
         row |= {name: significance.get(name) for name in SIGNIFICANCE}
+        row |= {"label_multiplier": sources.multiples.get((variant, cell, modality, subset), "")}
         rows.append(row | {key: pooled[key] for key in ("folds", "seeds", "n", "protocol", "label_fraction")})
     where = f"{modality}" + ("" if subset == "all" else f", {subset.replace('_', '-')} utterances")
     return Table(
@@ -58,6 +59,9 @@ def headline(sources: Sources, modality: str, subset: str = "all") -> Table:
             ),
             number("p", "ua_minus_none_p", about="of the pooled difference"),
             number("p, Holm", "ua_minus_none_p_holm", about="after Holm's method over the primary family"),
+            text(
+                "labels ×", "label_multiplier", "labels that none needs for the same, by its own learning curve; > <: beyond it"
+            ),
             count("N", "n", "test utterances, each counted once"),
             count("folds", "folds"),
             count("seeds", "seeds"),
@@ -133,6 +137,40 @@ def confusions(sources: Sources, modality: str) -> Table:
         ),
         rows,
     )
+
+
+def chosen(sources: Sources) -> list[Table]:
+    """What was chosen for every fold, and what every candidate came to."""
+    rows = sources.results["selection"]
+    what = (
+        "by pooled UA on dev rows of the training part, all inner folds together, averaged over seeds; with fewer labels, "
+        "for every seed by itself"
+    )
+    columns = (
+        text("chosen among candidates of", "variant"),
+        text("cell", "cell"),
+        text("modality", "modality"),
+        text("fold", "fold"),
+        text("candidate", "candidate"),
+        percent("dev UA", "dev_ua"),
+        count("dev utterances", "dev_utterances", "of all seeds together"),
+        count("seed", "seed"),
+    )
+    every = [row | {"taken": "chosen" if row["chosen"] else ""} for row in rows]
+    return [
+        Table(
+            "selection",
+            f"What was chosen, {what}. {fold_rule(sources)}.",
+            shown(rows, *columns),
+            [row for row in rows if row["chosen"]],
+        ),
+        Table(
+            "candidates",
+            f"What every candidate came to, {what}. {fold_rule(sources)}.",
+            shown(every, *columns, text("chosen", "taken")),
+            every,
+        ),
+    ]
 
 
 def calibration(found: Mapping[tuple[str, str], Reliability], sources: Sources) -> Table:
@@ -239,7 +277,7 @@ def shown(rows: Sequence[Row], *columns: Column) -> tuple[Column, ...]:
     return tuple(
         column
         for column in columns
-        if (column.fields != ("cell",) and column.places is None)
+        if (column.fields not in (("cell",), ("label_multiplier",)) and column.places is None)
         or any(row.get(column.fields[0]) not in (None, "") for row in rows)
     )
 

@@ -16,6 +16,8 @@ import numpy as np
 from infoser import experiment, prediction_table, run_folder
 from infoser.config import Config
 from infoser.errors import InfoserError
+from infoser.nested import SELECTION
+from infoser.report.cells import multiplier
 from infoser.runs import HeadOutputs
 
 Row = Mapping[str, Any]
@@ -63,6 +65,7 @@ class Sources:
       said: of the base cell, by (variant, modality); empty where there are no predictions.
       base: the cell that predictions and confusion matrices are shown of.
       missing: what could not be had, and how to get it.
+      multiples: by (variant, cell, modality, subset), the equivalent label multiplier in words, where there are any.
     """
 
     folder: Path
@@ -74,6 +77,7 @@ class Sources:
     base: str
     curves: Sequence[Curve]
     missing: Sequence[str]
+    multiples: Mapping[tuple[str, str, str, str], str]
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -117,7 +121,8 @@ def read(folder: Path, data_dir: Path | None = None) -> Sources:
             "make this "
             "report again"
         )
-    return Sources(folder, config, results, panel, _significance(folder), said, base, _curves(folder), missing)
+    significance, multiples = _significance(folder)
+    return Sources(folder, config, results, panel, significance, said, base, _curves(folder), missing, multiples)
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -142,20 +147,25 @@ def _results(folder: Path) -> dict[str, Any]:
     return results
 
 
-def _significance(folder: Path) -> dict[tuple[str, str, str, str], dict[str, float]]:
-    """P-values of the pooled differences; none in a run folder of an earlier version, whose table had none."""
-    path, found = folder / "scores.csv", {}
+def _significance(
+    folder: Path,
+) -> tuple[dict[tuple[str, str, str, str], dict[str, float]], dict[tuple[str, str, str, str], str]]:
+    """P-values of the pooled differences, and their label multipliers in words; an earlier version's table had none."""
+    path, found, multiples = folder / "scores.csv", {}, {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 values = {name: float(row[name]) for name in SIGNIFICANCE if row.get(name)}
+                key = (row["variant"], row["cell"], row["modality"], row["subset"])
                 if row["aggregate"] == "pooled" and values:
-                    found[row["variant"], row["cell"], row["modality"], row["subset"]] = values
+                    found[key] = values
+                if row.get("label_multiplier"):
+                    multiples[key] = multiplier(row)
     except FileNotFoundError:
-        return {}
+        return {}, {}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise InfoserError(f"{path} can't be read ({error}); the training command writes it again") from error
-    return found
+    return found, multiples
 
 
 def _panel(folder: Path) -> dict[str, Any] | None:
@@ -234,7 +244,9 @@ def _differing(said: Mapping[tuple[str, str], Said], base: str, results: Mapping
 
 
 def _curves(folder: Path) -> list[Curve]:
-    return [_curve(path, path.parent.relative_to(folder).as_posix()) for path in sorted(folder.rglob("metrics.jsonl"))]
+    groups = {path: path.parent.relative_to(folder) for path in sorted(folder.rglob("metrics.jsonl"))}
+    # Inner runs serve a choice: they are as many again, and nothing that is scored.
+    return [_curve(path, group.as_posix()) for path, group in groups.items() if group.parts[0] != SELECTION]
 
 
 def _curve(path: Path, group: str) -> Curve:

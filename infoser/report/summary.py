@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infoser.cells import SELECTED
+from infoser.report.cells import multiplier
 from infoser.run_folder import write
 
 Row = Mapping[str, Any]
@@ -40,10 +42,12 @@ class Summary:
 
     Attributes:
       caption: names corpus, metric, fold rule, N and the family that p-values are corrected over.
+      headings: of the columns.
       sections: for each modality a heading and its lines.
     """
 
     caption: str
+    headings: tuple[str, ...]
     sections: list[tuple[str, list[tuple[str, ...]]]]
 
 
@@ -54,12 +58,13 @@ def summary(results: Mapping[str, Any]) -> Summary:
       results: of `experiment.train` or `experiment.score`.
     """
     rows, corpus = results["table"], results["provenance"]["corpus"]
+    multiples = any("label_multiplier" in row for row in rows)
     every = [row for row in rows if row["subset"] == "all"]
     sections = []
     for modality in dict.fromkeys(row["modality"] for row in every):
         own = [row for row in every if row["modality"] == modality]
         pooled = {(row["cell"], row["variant"]): row for row in own if row["aggregate"] == "pooled"}
-        lines = [_line(row, pooled[row["cell"], row["variant"]]) for row in own if row["aggregate"] == "mean"]
+        lines = [_line(row, pooled[row["cell"], row["variant"]], multiples) for row in own if row["aggregate"] == "mean"]
         first = next(iter(pooled.values()))
         sections.append((f"{modality}, N = {first['n']:,} test utterances", lines))
     first = next(row for row in every if row["aggregate"] == "mean")
@@ -67,8 +72,8 @@ def summary(results: Mapping[str, Any]) -> Summary:
     members = [row for row in rows if row["family"]]
     family = (
         f"p: bootstrap-t over speakers, of the pooled difference; p, Holm: after Holm's method over the primary family "
-        f"`{members[0]['family']}` ({members[0]['family_size']} comparisons: pooled UA − none on all utterances, every "
-        f"modality, every arm of the family); * p, Holm below {LEVEL}."
+        f"`{members[0]['family']}` ({members[0]['family_size']} comparisons: pooled UA − none on all utterances, "
+        f"{_family(members[0]['family'])}); * p, Holm below {LEVEL}."
         if members
         else "No difference is compared."
     )
@@ -79,14 +84,30 @@ def summary(results: Mapping[str, Any]) -> Summary:
         "folds together, seeds averaged. [ ]: 95 % bootstrap-t interval over speakers. Differences are paired by fold and "
         f"seed with none of the same cell, or of the base cell where the settings do not concern none. {family}"
     )
-    return Summary(caption, sections)
+    if multiples:
+        caption += (
+            " labels ×: the equivalent multiple of the labels, by the learning curve of none (linear in the logarithm of the "
+            "label fraction, never falling); [ ]: at the ends of the difference's interval; > and <: beyond the curve."
+        )
+    return Summary(caption, _HEADINGS + (("labels ×",) if multiples else ()), sections)
+
+
+def _family(name: str) -> str:
+    if name == SELECTED:
+        return "selected by audio and both, with all labels and a tenth of them: fixed beforehand; all else is exploratory"
+    return "every modality, every arm of the family"
 
 
 def markdown(table: Summary) -> str:
     """The table in Markdown."""
     lines = []
     for heading, body in table.sections:
-        lines += [f"**{_escaped(heading, _MARKDOWN)}**", "", "| " + " | ".join(_HEADINGS) + " |", "|---" * len(_HEADINGS) + "|"]
+        lines += [
+            f"**{_escaped(heading, _MARKDOWN)}**",
+            "",
+            "| " + " | ".join(table.headings) + " |",
+            "|---" * len(table.headings) + "|",
+        ]
         lines += ["| " + " | ".join(_escaped(one, _MARKDOWN) for one in line) + " |" for line in body] + [""]
     return "\n".join([*lines, _escaped(table.caption, _MARKDOWN | {"`": "`", "[": "[", "]": "]", "*": "\\*"}), ""])
 
@@ -97,7 +118,7 @@ def latex(table: Summary) -> str:
     def line(cells: Sequence[str]) -> str:
         return " & ".join(_escaped(one, _LATEX) for one in cells) + r" \\"
 
-    columns = "ll" + "r" * (len(_HEADINGS) - 2)
+    columns = "ll" + "r" * (len(table.headings) - 2)
     lines = [
         "% needs \\usepackage{booktabs,longtable}",
         r"\begingroup\small",
@@ -105,11 +126,11 @@ def latex(table: Summary) -> str:
         rf"\caption{{{_escaped(table.caption.replace('`', ''), _LATEX)}}}\\",
     ]
     for end in (r"\endfirsthead", r"\endhead"):
-        lines += [r"\toprule", line(_HEADINGS), r"\midrule", end]
+        lines += [r"\toprule", line(table.headings), r"\midrule", end]
     lines += [r"\bottomrule", r"\endlastfoot"]
     for number, (heading, body) in enumerate(table.sections):
         lines += [r"\midrule"] if number else []
-        lines += [rf"\multicolumn{{{len(_HEADINGS)}}}{{l}}{{\emph{{{_escaped(heading, _LATEX)}}}}} \\", *map(line, body)]
+        lines += [rf"\multicolumn{{{len(table.headings)}}}{{l}}{{\emph{{{_escaped(heading, _LATEX)}}}}} \\", *map(line, body)]
     return "\n".join([*lines, r"\end{longtable}", r"\endgroup", ""])
 
 
@@ -120,7 +141,7 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
     write(folder / "table.tex", latex(table))
 
 
-def _line(mean: Row, pooled: Row) -> tuple[str, ...]:
+def _line(mean: Row, pooled: Row, multiples: bool) -> tuple[str, ...]:
     spread = "" if mean["ua_std"] is None else f" ± {100 * mean['ua_std']:.1f}"
     gain = pooled["ua_minus_none"]
     difference = "–" if gain is None else _signed(gain) + _interval(pooled, "ua_minus_none", _signed)
@@ -136,6 +157,7 @@ def _line(mean: Row, pooled: Row) -> tuple[str, ...]:
         difference,
         _p(pooled["ua_minus_none_p"]),
         _p(adjusted) + star,
+        *((multiplier(pooled),) if multiples else ()),
     )
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from infoser.report.cells import count as _count
 from infoser.report.cells import difference as _difference
 from infoser.report.cells import interval as _interval
+from infoser.report.cells import multiplier as _multiplier
 from infoser.report.cells import name as _name
 from infoser.report.cells import percent as _percent
 from infoser.report.cells import say as _say
@@ -45,9 +46,20 @@ def print_results(results: Mapping[str, Any], out: Console, *, details: bool = F
         "In %. mean: seeds averaged within a fold, then over folds, ± standard deviation over folds. pooled: predictions "
         "of all folds together. [ ]: 95 % interval over speakers.",
     )
+    multiples = {
+        (row["variant"], row["cell"], row["modality"]): _multiplier(row)
+        for row in _pick(results.get("table", ()), subset="all", aggregate="pooled")
+        if "label_multiplier" in row
+    }
+    if multiples:
+        _say(
+            out,
+            "labels ×: how many times the labels none needs, by its own learning curve, to come to the same pooled UA; [ ]: at "
+            "the ends of the difference's interval; > and <: beyond the curve.",
+        )
     for modality in dict.fromkeys(row["modality"] for row in rows):
         own = _pick(rows, modality=modality, subset="all")
-        out.print(_scores(own, f"{modality}, all utterances{_with_transcripts(rows, own)}"))
+        out.print(_scores(own, f"{modality}, all utterances{_with_transcripts(rows, own)}", multiples))
     subsets = [subset for subset in dict.fromkeys(row["subset"] for row in rows) if subset != "all"]
     for subset in subsets:
         out.print(_subset(_pick(rows, subset=subset, aggregate="pooled"), subset))
@@ -135,10 +147,9 @@ def _pick(rows: Iterable[Row], **wanted: str) -> list[Row]:
     return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
 
 
-def _scores(rows: Sequence[Row], title: str) -> Table:
-    table = _table(
-        title, ["variant", "UA mean", "WA mean", "F1 mean", "UA pooled", "WA pooled", "F1 pooled", "UA − none, pooled"]
-    )
+def _scores(rows: Sequence[Row], title: str, multiples: Mapping[tuple[str, str, str], str]) -> Table:
+    headings = ["variant", "UA mean", "WA mean", "F1 mean", "UA pooled", "WA pooled", "F1 pooled", "UA − none, pooled"]
+    table = _table(title, headings + (["labels ×"] if multiples else []))
     pooled = {(row["variant"], row["cell"]): row for row in rows if row["aggregate"] == "pooled"}
     for row in rows:
         if row["aggregate"] != "mean":
@@ -147,7 +158,8 @@ def _scores(rows: Sequence[Row], title: str) -> Table:
         spread = "" if row["ua_std"] is None else f" ± {100 * row['ua_std']:.1f}"
         means = (_percent(row["ua"]) + spread, _percent(row["wa"]), _percent(row["macro_f1"]))
         pools = (_percent(whole["ua"]) + _interval(whole, "ua"), _percent(whole["wa"]), _percent(whole["macro_f1"]))
-        table.add_row(_name(row), *means, *pools, _difference(whole))
+        key = (row["variant"], row["cell"], row["modality"])
+        table.add_row(_name(row), *means, *pools, _difference(whole), *([multiples[key]] if multiples else []))
     return table
 
 

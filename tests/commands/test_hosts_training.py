@@ -139,3 +139,15 @@ def test_checkpoints_of_two_hosts_are_those_of_one(
     ours, theirs = checkpoint(disturbed[0] / GENERATE), checkpoint(alone[0] / GENERATE)
     assert ours.keys() == theirs.keys() and len(ours) > 4
     assert [name for name in ours if ours[name].tobytes() != theirs[name].tobytes()] == []
+
+
+def test_two_hosts_choose_what_one_does(run_train: Any, tmp_path: Path) -> None:
+    candidates = ("--candidates", "none", "noise", "--none-candidates", "none", "none classify.dropout=0")
+    flags = ("demo", "--data.no-text", "--folds", "session2", "--variants", "none", "--aligned-variants", "--select", "dev")
+    flags += (*candidates, "--classify.width", "8", "--classify.steps", "20", "--chunk-steps", "20", "--data-dir", tmp_path)
+    for status, _, err in start("train.py", *flags, "--run-dir", tmp_path / "two", devices=4, count=2):
+        assert status == 0, err
+    outcome = run_train(*flags, "--run-dir", tmp_path / "one")
+    assert outcome.status == 0, outcome.err
+    ours, theirs = results(tmp_path / "two"), results(tmp_path / "one")
+    assert ours["selection"] == theirs["selection"] and ours["rows"] == theirs["rows"]
