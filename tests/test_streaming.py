@@ -1,6 +1,9 @@
 """Streams: the very batches of a resident corpus, in bounded tables, each device reading its own part."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +23,7 @@ from infoser.streaming import Stream
 
 NAMES = [RunName("fold 1", 0), RunName("fold 1", 1), RunName("fold 2", 0)]
 MODES = {"runs": parallel.RunsMode, "data": parallel.DataMode}
+QUICKLY_COMPILED = bool(os.environ.get("XLA_FLAGS"))  # as tests/conftest.py has it
 
 
 def as_arrays(config, **changes):
@@ -87,6 +91,8 @@ def trained(mode, stage, runs, shared, chunk, parts=1):
 
 @pytest.mark.parametrize(("case", "mode"), [("align frames", "data"), ("generate pairs", "runs"), ("classify", "runs")])
 def test_streamed_training_is_resident_training_to_the_last_bit(corpus, case, mode, same):
+    if QUICKLY_COMPILED:
+        pytest.skip("in a process of its own, see below")
     stage, runs = CASES[case](corpus)
     mode = MODES[mode]()
     resident, terms = trained(mode, stage, runs, mode.replicate(features(corpus, stage)), 4)
@@ -160,3 +166,11 @@ def test_a_row_that_is_not_in_the_table_is_noticed(corpus):
     whole = np.asarray(corpus.features().read_audio(corpus.view(), jnp.array([9, 10, 20, 39])))
     np.testing.assert_array_equal(read[[0, 2]], whole[[0, 2]])
     assert np.isnan(read[[1, 3]]).all()
+
+
+@pytest.mark.skipif(not QUICKLY_COMPILED, reason="the tests above are compiled so themselves")
+def test_to_the_last_bit_as_compiled_for_users():
+    """How programs are fused for these tests rounds otherwise from one program to the next."""
+    command = [sys.executable, "-m", "pytest", "-n", "0", __file__, "-k", "to_the_last_bit and not for_users"]
+    ended = subprocess.run(command, env=os.environ | {"XLA_FLAGS": ""}, capture_output=True, text=True)
+    assert ended.returncode == 0 and "3 passed" in ended.stdout, ended.stdout

@@ -222,7 +222,7 @@ def test_training_again_trains_nothing(demo: Any, run_train: Any) -> None:
     "change, difference",
     [
         (("--classify.dropout", 0.25), "classify.dropout was 0.5, now 0.25"),
-        (("--generate.latent-dim", 8), "generate.latent-dim was 32, now 8"),
+        (("--generate.latent-dim", 8), "generate.latent-dim was 64, now 8"),
     ],
 )
 def test_another_experiment_in_the_same_folder_is_refused(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from wrong_inputs import AT_LEAST, for_every, one_of, refusal, snapshot
 
-from infoser.config import AlignConfig, Config, Hosts
+from infoser.config import AlignConfig, Config, GenerateConfig, Hosts
 from infoser.errors import InfoserError
 from infoser.presets import parse
 from infoser.saved_config import from_json, to_json
@@ -337,8 +337,9 @@ def right_flags(draw: st.DrawFn) -> dict[str, Any]:
 
 def together(flags: dict[str, Any]) -> dict[str, Any]:
     """What of these settings can be used together: whole packs in a batch, and no diffusion that D or Q would judge."""
-    if "--generate.pack" in flags:
-        flags["--generate.pack"] = math.gcd(flags["--generate.pack"], flags.get("--generate.batch-size", 128))
+    if "--generate.pack" in flags or "--generate.batch-size" in flags:
+        pack = flags.get("--generate.pack", GenerateConfig.pack)
+        flags["--generate.pack"] = math.gcd(pack, flags.get("--generate.batch-size", GenerateConfig.batch_size))
     if "diffusion-unconditional" in flags.get("--variants", ()):
         flags["--generate.label-by"] = "teacher"
         return {flag: value for flag, value in flags.items() if flag not in ("--generate.keep-by", "--generate.curriculum")}

@@ -159,7 +159,7 @@ def test_it_is_the_stage_of_the_library(emotions):
     shared, view = training.tables(label, 3, features)
     config = GenerateConfig(width=8, latent_dim=3, batch_size=16, steps=5)
     trained = generators.train("infogan-notext", config, 3, shared, view, 7)
-    stage = Generate(3, 8, 3, 16, 5, loss="wasserstein", critic_steps=3)
+    stage = Generate(3, 8, 3, 16, 5, loss="wasserstein", critic_steps=3, pack=2)
     run = GenerateRun(view, np.int32(0), {name: np.float32(value) for name, value in numbers(config).items()})
     key, step = jax.random.fold_in(jax.random.key(7), zlib.crc32(b"generate") & 0x7FFFFFFF), jax.jit(stage.train_step)
     state = jax.jit(stage.init)(shared, run, jax.random.fold_in(key, NEVER))
