@@ -23,9 +23,7 @@ CANDIDATES = (
     "none space=joined",
     "teacher generate.row-weight=1 space=joined",
     "infogan-notext generate.class-mi-weight=0.03 generate.label-by=teacher",
-    "infogan generate.ratio=0.25",
-    "infogan generate.keep-by=teacher generate.label-by=teacher",
-    "mixup generate.row-weight=1",
+    "infogan generate.keep-by=teacher generate.label-by=teacher generate.ratio=0.5",
     "none classify.weight-decay=3 space=joined",
 )
 #: What `none` is chosen among: as many, of the head alone. A shorter list, of a corpus without text, has the first of them.
@@ -38,8 +36,6 @@ NONE_CANDIDATES = (
     "none classify.label-smoothing=0.1",
     "none classify.learning-rate=0.001",
     "none classify.width=128",
-    "none classify.dropout=0.7 classify.input-dropout=0.2",
-    "none classify.label-smoothing=0.1 classify.weight-decay=3",
 )
 FLAGS = {SELECTED: "--candidates", REFERENCE: "--none-candidates"}
 

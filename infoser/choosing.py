@@ -182,8 +182,9 @@ def said(chosen: Chosen) -> list[str]:
         counted.setdefault(key, Counter())[row["candidate"]] += bool(row["chosen"])
         if row["seed"] is not None:
             single.add(key)
-    return [
-        f"{cell}, {modality}: of {own.total()} {'folds and seeds' if (cell, name, modality) in single else 'folds'} {name} is "
-        + ", ".join(f"{candidate} in {count}" for candidate, count in own.most_common() if count)
-        for (cell, name, modality), own in counted.items()
-    ]
+    lines = []
+    for (cell, name, modality), own in counted.items():
+        what = "folds and seeds" if (cell, name, modality) in single else "folds" if own.total() > 1 else "fold"
+        taken = ", ".join(f"{candidate} in {count}" for candidate, count in own.most_common() if count)
+        lines.append(f"{cell}, {modality}: of {own.total()} {what} {name} is {taken}")
+    return lines

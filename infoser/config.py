@@ -271,9 +271,9 @@ class Config:
     alike among --none-candidates; their rows carry the cell select=dev."""
     candidates: tuple[str, ...] = ()
     """--select: what selected is chosen among, each a variant with settings in one argument, such as "noise generate.ratio=2";
-    the first is taken where the parts can't tell. Default: a list of ten (infoser/candidates.py)."""
+    the first is taken where the parts can't tell. Default: a list of eight (infoser/candidates.py)."""
     none_candidates: tuple[str, ...] = ()
-    """--select: what none is chosen among, such as "none classify.dropout=0.7". Default: a list of ten head settings. The
+    """--select: what none is chosen among, such as "none classify.dropout=0.7". Default: a list of eight head settings. The
     longer of both lists is cut to the length of the other."""
     primary: str = ""
     """Which comparisons p-values are corrected for by Holm's method: those of one of the ablations named, of grid, all, or

@@ -170,7 +170,16 @@ def test_rows_are_made_up_of_those_that_were_taken_fold_by_fold() -> None:
     assert {head.cell for head in found.values()} == {"select=dev"}
     assert choosing.said(choice) == [
         "select=dev, audio: of 3 folds and seeds selected is noise generate.ratio=2 in 1, noise in 1, none in 1",
-        "select=dev, audio: of 1 folds none is none classify.dropout=0.1 in 1",
+        "select=dev, audio: of 1 fold none is none classify.dropout=0.1 in 1",
     ]
     with pytest.raises(InfoserError, match=r"noise generate.ratio=2 is chosen for fold session1, seed 0, and was not trained"):
         choosing.composed(choice, [head for head in given if (head.cell, head.variant) != ARMS[2]])
+
+
+def test_a_seed_without_any_inner_fold_takes_the_first() -> None:
+    found = choosing.compared(selection(0.1), {3: []}, {}, folds=NAMES[:1], modalities=["audio", "both"], n_classes=4)
+    cell = "label-fraction=0.1 select=dev"
+    assert found.taken == {
+        (cell, name, m, "session1", 3): ("", "none") for name in ("selected", "none") for m in ("audio", "both")
+    }
+    assert len(found.notes) == 2 and all(note.endswith("no dev rows; the first candidate is taken") for note in found.notes)
