@@ -336,7 +336,10 @@ def right_flags(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def together(flags: dict[str, Any]) -> dict[str, Any]:
-    """What of these settings can be used together: whole packs in a batch, and no diffusion that D or Q would judge."""
+    """What of these settings can be used together: one corpus alone, no choice before a final model, whole packs in a batch,
+    and no diffusion that D or Q would judge."""
+    several = {"--data.normalise": {"corpus", "speaker"}, "--protocol": {"corpus", "cross-corpus"}, "--select": {"dev"}}
+    flags = {flag: value for flag, value in flags.items() if flag not in several or value not in several[flag]}
     if "--generate.pack" in flags or "--generate.batch-size" in flags:
         pack = flags.get("--generate.pack", GenerateConfig.pack)
         flags["--generate.pack"] = math.gcd(pack, flags.get("--generate.batch-size", GenerateConfig.batch_size))
