@@ -44,8 +44,9 @@ def test_a_bug_keeps_its_traceback() -> None:
 
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from infoser.commandline import run_command
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, such as these tests, may ignore it
 def command(argv):
     print("ready", flush=True)
     time.sleep(0 if argv else 30)
