@@ -23,10 +23,9 @@ def main(argv: Sequence[str]) -> None:
     tables.print_results(results, out)
     if results["provenance"]["corpus"]["name"] == "demo":
         tables.print_demo_truth(results, demo.truth(), out)
-    tables = "scores.csv (.parquet), quality.csv" + (", selection.csv" if "selection" in results else "")
-    print(
-        f"written to {config.run_dir}: results.json, {tables}, table.md (.tex); python eval.py score {config.run_dir} checks it"
-    )
+    written = ["results.json", "scores.csv (.parquet)", "quality.csv", "table.md (.tex)"]
+    written += ["selection.csv"] if "selection" in results else []
+    print(f"written to {config.run_dir}: {', '.join(written)}; python eval.py score {config.run_dir} checks it")
 
 
 if __name__ == "__main__":

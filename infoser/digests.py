@@ -1,4 +1,4 @@
-"""Digests of a folder's files: written once the folder is complete, checked before anything in it is believed."""
+"""Digests of a folder's files and of values: written once they are complete, checked before they are believed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 #: The file that lists the SHA-256 of all others in its folder; a folder without it is not complete.
 DIGESTS = "digest.json"
@@ -42,6 +43,11 @@ def damage(folder: Path) -> Path | None:
 def fingerprint(folder: Path) -> str:
     """One hash for all contents of a sealed folder."""
     return hashlib.sha256((folder / DIGESTS).read_bytes()).hexdigest()
+
+
+def of_values(values: Any) -> str:
+    """16 hexadecimal digits of plain JSON values, kept beside them in a file that others may edit."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from infoser import candidates, checkpoints, choosing, exchange, hosts, parts, protocols
+from infoser import candidates, checkpoints, choosing, digests, exchange, hosts, parts, protocols
 from infoser.candidates import Selection
 from infoser.choosing import Chosen, Counts
 from infoser.config import Config
@@ -234,14 +233,10 @@ def _contents(path: Path, folder: Path) -> Any:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InfoserError(f"{path} can't be read ({error}); delete {folder} to choose anew") from error
-    if digest != _digest(contents):
+    if digest != digests.of_values(contents):
         raise InfoserError(f"{path} was changed since training; put the original back, or delete {folder} to choose anew")
     return contents
 
 
 def _write(path: Path, contents: Any) -> None:
-    write(path, json.dumps({"contents": contents, "digest": _digest(contents)}))
-
-
-def _digest(contents: Any) -> str:
-    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:16]
+    write(path, json.dumps({"contents": contents, "digest": digests.of_values(contents)}))

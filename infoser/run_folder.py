@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from infoser import hosts
+from infoser import digests, hosts
 from infoser.cells import sweep
 from infoser.config import Config
 from infoser.corpus import Corpus
@@ -112,7 +111,7 @@ def record(config: Config, corpus: Corpus, parts: Sequence[Part], asked: Part) -
     shards_hash = corpus.provenance.get("shards_hash")
     contents = {"config": saved, "corpus": {"shards_hash": shards_hash}, "fingerprint": fingerprint(config)}
     if list(parts) != [asked] or config.ablate or config.grid or config.select != "off":
-        contents |= {"parts": parts_to_json(parts), "parts_digest": _digest(parts)}
+        contents |= {"parts": parts_to_json(parts), "parts_digest": digests.of_values(parts_to_json(parts))}
     if (folder / _CONFIG).exists():
         earlier, _ = read(folder)
         if fingerprint(earlier) == fingerprint(config) and read_parts(folder) == (list(parts) if "parts" in contents else []):
@@ -133,13 +132,9 @@ def read_parts(folder: Path) -> list[Part]:
         parts = parts_from_json(contents["parts"])
     except InfoserError as error:
         raise InfoserError(f"{folder / _CONFIG} can't be used: {error}") from error
-    if contents.get("parts_digest") != _digest(parts):
+    if contents.get("parts_digest") != digests.of_values(parts_to_json(parts)):
         raise InfoserError(f"{folder / _CONFIG} was changed since training; put the original back, or train in another folder")
     return parts
-
-
-def _digest(parts: Sequence[Part]) -> str:
-    return hashlib.sha256(json.dumps(parts_to_json(parts)).encode()).hexdigest()[:16]
 
 
 def check_same_on_hosts(config: Config, corpus: Corpus) -> None:

@@ -32,8 +32,9 @@ from infoser.metrics.panel import PanelOptions
 from infoser.variants import GENERATORS
 
 OFF = [f"--generate.{term}-mi-weight" for term in ("class", "text", "pair")]
-#: cgan is infogan without its terms; the rows of diffusion-unconditional have labels of a teacher only.
-LEFT_OUT = ("cgan", "diffusion-unconditional")
+LEFT_OUT = ("cgan",)  # infogan without its terms
+#: Has neither class nor recogniser: its rows are labelled by a teacher.
+TAUGHT = "diffusion-unconditional"
 PANEL = {"C2ST": ("two_sample_accuracy", 3), "KID": ("kid", 4)}
 MEMORY = {"nearer": ("memorised_nearer_to_train_share", 3), "AUC": ("memorised_auc", 3)}
 INFORMATION = {"I true": "class_information_by_true_posterior_nats", "I fresh": "class_information_nats"}
@@ -58,8 +59,10 @@ def train_all(variants: list[str], folds: list[str]) -> dict[str, list[dict[str,
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for terms, flags in {"on": (), "off": tuple(part for flag in OFF for part in (flag, "0"))}.items():
-            own = [name for name in variants if terms == "on" or GENERATORS[name].model == "gan"]
-            found[terms] = measured(Path(folder) / terms, own, folds, [0], *flags)
+            own = [name for name in variants if name != TAUGHT and (terms == "on" or GENERATORS[name].model == "gan")]
+            found[terms] = measured(Path(folder) / terms, own, folds, [0], *flags) if own else []
+        if TAUGHT in variants:
+            found["on"] += measured(Path(folder) / TAUGHT, [TAUGHT], folds, [0], "--generate.label-by", "teacher")
     return found
 
 

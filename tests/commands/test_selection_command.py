@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyarrow import parquet
+from stopped import AFTER_A_CHUNK
 
 from infoser import experiment, matrix, protocols
 from infoser.corpus import Corpus
@@ -25,22 +26,6 @@ SELECT = (*SIZES, "--select", "dev", *CANDIDATES)
 DEMO = ("demo", "--data.no-text", "--folds", "session2", "session4", "--variants", "none", "noise", "--aligned-variants")
 FLAGS = (*DEMO, *SELECT, "--grid", "label-fraction=1,0.1")
 CELLS = {"select=dev": 1.0, "label-fraction=0.1 select=dev": 0.1}
-# Killed in the inner runs of the second label fraction, before the checkpoint of their heads.
-KILLED = """
-import os, runpy, signal, sys
-from infoser import trainer
-
-write, group = trainer.Metrics.write, sys.argv[1]
-
-def write_and_stop(self, done, means):
-    write(self, done, means)
-    if self._group.name == group:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-trainer.Metrics.write = write_and_stop
-sys.argv = ["train.py", *sys.argv[2:]]
-runpy.run_path("train.py", run_name="__main__")
-"""
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -186,7 +171,9 @@ def test_killed_extended_and_gone_on_with(
     for one in (folder, undisturbed):
         shutil.copytree(selected[0], one)
     counts = {path: path.stat().st_mtime_ns for path in folder.glob("selection/**/dev_counts.json")}
-    outcome = in_new_process("-c", KILLED, "part4/encoder-label-fraction=0.1/classify/audio", *more, folder)
+    outcome = in_new_process(
+        "-c", AFTER_A_CHUNK, "SIGKILL", "part4/encoder-label-fraction=0.1/classify/audio", 5, *more, folder
+    )
     assert outcome.status == -9, outcome.err
     assert run_eval("score", folder).status == 2
     for one in (folder, undisturbed):

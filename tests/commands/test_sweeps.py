@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyarrow import parquet
+from stopped import AFTER_A_CHUNK
 
 FLAGS = ("demo", "--data.no-text", "--folds", "session2", "--variants", "none", "noise", "infogan-notext", "--aligned-variants")
 FLAGS += ("--generate.width", 8, "--generate.steps", 10, "--generate.critic-steps", 1, "--generate.loss", "hinge")
@@ -17,22 +18,6 @@ FLAGS += ("--classify.width", 8, "--classify.steps", 10, "--chunk-steps", 5)
 SWEEP = ("--grid", "generate.ratio=0.5,1", "--grid", "generate.class-mi-weight=0,0.1")
 MORE = ("--grid", "generate.ratio=0.5,1,2", "--grid", "generate.class-mi-weight=0,0.1")
 CELLS = ("generate.class-mi-weight=0", "generate.class-mi-weight=0 generate.ratio=0.5", "generate.ratio=0.5")
-# Killed in the second part, before the checkpoint of its heads.
-KILLED = """
-import os, runpy, signal, sys
-from infoser import trainer
-
-write, group = trainer.Metrics.write, sys.argv[1]
-
-def write_and_stop(self, done, means):
-    write(self, done, means)
-    if self._group.name == group:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-trainer.Metrics.write = write_and_stop
-sys.argv = ["train.py", *sys.argv[2:]]
-runpy.run_path("train.py", run_name="__main__")
-"""
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -125,7 +110,7 @@ def test_extended_killed_and_gone_on_with(
     shutil.copytree(swept[0], folder)
     before = trained(folder)
     more = (*FLAGS, *MORE, "--seeds", 0, 1, "--data-dir", tmp_path / "none", "--run-dir")
-    outcome = in_new_process("-c", KILLED, "part3/encoder/classify/audio", *more, folder)
+    outcome = in_new_process("-c", AFTER_A_CHUNK, "SIGKILL", "part3/encoder/classify/audio", 5, *more, folder)
     assert outcome.status == -9, outcome.err
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(swept[0], undisturbed)
