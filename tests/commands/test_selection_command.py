@@ -172,7 +172,7 @@ def test_killed_extended_and_gone_on_with(
         shutil.copytree(selected[0], one)
     counts = {path: path.stat().st_mtime_ns for path in folder.glob("selection/**/dev_counts.json")}
     outcome = in_new_process(
-        "-c", AFTER_A_CHUNK, "SIGKILL", "part4/encoder-label-fraction=0.1/classify/audio", 5, *more, folder
+        "-c", AFTER_A_CHUNK, "SIGKILL", "part4/encoder-label-fraction=0.1/classify/audio", 10, *more, folder
     )
     assert outcome.status == -9, outcome.err
     assert run_eval("score", folder).status == 2
