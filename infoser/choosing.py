@@ -32,7 +32,9 @@ class Chosen:
     Attributes:
       rows: for each purpose and candidate, as plain JSON values: `cell, label_fraction, variant` (selected or none), `modality,
         fold, seed` (None where the seeds share one choice), `candidate, candidate_variant, candidate_cell`, `dev_ua` (mean over
-        seeds of the UA of all dev rows together; None without any), `dev_utterances` (of all seeds together), `chosen`.
+        seeds of the UA of all dev rows together; None without any), `dev_gain` (mean over dev parts of the UA less the first
+        candidate's), `dev_gain_se` (its standard error; None with fewer than two parts), `dev_utterances` (of all seeds
+        together), `chosen`.
       notes: what a reader has to know.
     """
 
@@ -90,7 +92,12 @@ def compared(
     modalities: Sequence[str],
     n_classes: int,
 ) -> Chosen:
-    """What each candidate comes to, and the best of each list; the first of several as good.
+    """What each candidate comes to, and what is taken of each list: the best of those that are told from its first.
+
+    A candidate is told from the first where its mean gain over dev parts is above the gain's standard error (the rule of one
+    standard error: Breiman et al., Classification and Regression Trees, 1984, section 3.4.3); of several as good the first is
+    taken. Dev parts are small, and the greatest of many noisy figures says little. Where one part is all there is, the best
+    is taken.
 
     With all labels, all seeds are chosen for together, by the mean of their UA. With fewer, every seed by itself: another has
     other labels, which it may not see.
@@ -119,14 +126,26 @@ def compared(
                     )
                     for arm in selection.arms
                 }
+                parts = dict.fromkeys(name for seed in of_seeds for name in serving[seed])
+                by_part = {
+                    arm: [
+                        _mean_ua(np.stack([counts[arm, modality, name, fold, s] for s in of_seeds if name in serving[s]]))
+                        for name in parts
+                    ]
+                    for arm in selection.arms
+                }
                 for name, arms in selection.lists.items():
                     scores = [_mean_ua(whole[arm]) for arm in arms]
-                    best = int(np.argmax([-np.inf if one is None else one for one in scores]))
+                    gains = [_gain(by_part[arm], by_part[arms[0]]) for arm in arms]
+                    told = [place == 0 or se is None or (gain or 0.0) > se for place, (gain, se) in enumerate(gains)]
+                    open_to = [-np.inf if ua is None or not may else ua for ua, may in zip(scores, told, strict=True)]
+                    best = int(np.argmax(open_to))
                     rows += [
                         {"cell": selection.cell, "label_fraction": selection.label_fraction, "variant": name}
                         | {"modality": modality, **purpose}
                         | {"candidate": candidate_name(arm), "candidate_variant": arm[1], "candidate_cell": arm[0]}
-                        | {"dev_ua": scores[place], "dev_utterances": int(whole[arm].sum()), "chosen": place == best}
+                        | {"dev_ua": scores[place], "dev_gain": gains[place][0], "dev_gain_se": gains[place][1]}
+                        | {"dev_utterances": int(whole[arm].sum()), "chosen": place == best}
                         for place, arm in enumerate(arms)
                     ]
                 if not whole[selection.arms[0]].any():
@@ -139,6 +158,13 @@ def _mean_ua(counts: np.ndarray) -> float | None:
     """UA of each seed that has dev rows, averaged; None where none has."""
     there = counts.sum(axis=(1, 2)) > 0
     return float(unweighted_average_recall(counts[there]).mean()) if there.any() else None
+
+
+def _gain(scores: Sequence[float | None], first: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Mean over parts of the difference to the first candidate, and its standard error; None where parts are too few."""
+    found = [a - b for a, b in zip(scores, first, strict=True) if a is not None and b is not None]
+    se = float(np.std(found, ddof=1) / np.sqrt(len(found))) if len(found) > 1 else None
+    return (float(np.mean(found)) if found else None), se
 
 
 def candidate_name(arm: ArmName) -> str:

@@ -266,14 +266,15 @@ class Config:
     """KEY=V,V…: the values of a flag to compare, such as generate.ratio=0.25,1; may be given several times, for every
     combination. Cells of --ablate and --grid come together."""
     select: Literal["off", "dev"] = "off"
-    """dev: chooses for every fold, modality and label fraction, on speaker-disjoint parts of the training part alone, among
-    --candidates, and trains the chosen one on all of it: the variant selected. It is compared with none, whose head is chosen
-    alike among --none-candidates; their rows carry the cell select=dev."""
+    """dev: chooses for every fold and label fraction, for audio and for both modalities together, on speaker-disjoint parts of
+    the training part alone, among --candidates, and trains the chosen one on all of it: the variant selected. It is compared
+    with none, whose head is chosen alike among --none-candidates; their rows carry the cell select=dev."""
     candidates: tuple[str, ...] = ()
-    """--select: what selected is chosen among, each a variant with settings in one argument, such as "noise generate.ratio=2";
-    the first is taken where the parts can't tell. Default: a list of eight (infoser/candidates.py)."""
+    """--select: what selected is chosen among, each a variant with settings in one argument, such as "noise generate.ratio=2".
+    The first is taken where the parts can't tell: another has to gain more than the gain's standard error. Default: a list of
+    seven (infoser/candidates.py)."""
     none_candidates: tuple[str, ...] = ()
-    """--select: what none is chosen among, such as "none classify.dropout=0.7". Default: a list of eight head settings. The
+    """--select: what none is chosen among, such as "none classify.dropout=0.7". Default: a list of seven head settings. The
     longer of both lists is cut to the length of the other."""
     primary: str = ""
     """Which comparisons p-values are corrected for by Holm's method: those of one of the ablations named, of grid, all, or

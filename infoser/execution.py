@@ -119,7 +119,12 @@ def run_planned(
     return Outputs(heads, alignment, notes)
 
 
-def counted(plans: Iterable[Planned], *, has_text: bool, n_classes: int) -> tuple[int, int, int]:
+def modalities_of(corpus: Corpus) -> tuple[str, ...]:
+    """The modalities that heads can read."""
+    return MODALITIES if corpus.text is not None else MODALITIES[:1]
+
+
+def counted(plans: Iterable[Planned], *, modalities: int, n_classes: int) -> tuple[int, int, int]:
     """How many aligners, generators and heads there are to train; generators that arms share are counted once."""
     aligners = generators = heads = 0
     for plan in plans:
@@ -128,11 +133,11 @@ def counted(plans: Iterable[Planned], *, has_text: bool, n_classes: int) -> tupl
         if plan.aligns and plan.places.aligner == plan.places.folder:
             aligners += units * (branch.config.align.cross_fits if branch.config.space == "aligned" else 1)
         generators += units * sum(number for _, _, number in new_structures(branch.arms, plan.earlier_arms, n_classes))
-        heads += units * len(branch.arms) * (len(MODALITIES) if has_text else 1)
+        heads += units * len(branch.arms) * modalities
     return aligners, generators, heads
 
 
-def count_groups(plans: Iterable[Planned], *, has_text: bool, n_classes: int) -> int:
+def count_groups(plans: Iterable[Planned], *, modalities: int, n_classes: int) -> int:
     """How many groups of runs there are: aligners, teachers, each structure of generators, the heads of each modality.
 
     Heads whose added rows do not fit in memory together train in more groups than this says.
@@ -141,7 +146,7 @@ def count_groups(plans: Iterable[Planned], *, has_text: bool, n_classes: int) ->
     for plan in plans:
         arms = plan.branch.arms
         count += plan.aligns + any(map(needs_teacher, arms)) + len(new_structures(arms, (), n_classes))
-        count += len(MODALITIES) if has_text else 1
+        count += modalities * len({(own.width, own.batch_size, own.steps) for own in (arm.config.classify for arm in arms)})
     return count
 
 

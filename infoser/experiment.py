@@ -32,7 +32,7 @@ from infoser.cells import SELECTED, check_primary, sweep
 from infoser.choosing import Chosen
 from infoser.config import Config
 from infoser.corpus import Corpus
-from infoser.execution import Planned, count_groups, planned, run_planned
+from infoser.execution import Planned, count_groups, modalities_of, planned, run_planned
 from infoser.leakage import Fold
 from infoser.metrics.scores import Predictions
 from infoser.nested import Nested
@@ -157,7 +157,7 @@ def _groups(config: Config, corpus: Corpus, own: Sequence[Part], *, final: bool 
     if final:
         last = final_config(config, config.final_variant)
         plans += planned(last, [asked_for(last, corpus)])
-    return count_groups(plans, has_text=corpus.text is not None, n_classes=len(corpus.classes))
+    return count_groups(plans, modalities=len(modalities_of(corpus)), n_classes=len(corpus.classes))
 
 
 def parts_of(folder: Path, config: Config, corpus: Corpus) -> list[Part]:

@@ -11,7 +11,7 @@ from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.encoders.identity import describe
 from infoser.errors import InfoserError
-from infoser.execution import counted, planned
+from infoser.execution import counted, modalities_of, planned
 from infoser.leakage import Fold
 from infoser.matrix import Unit, check_text, usable_labels
 from infoser.nested import Nested
@@ -90,7 +90,7 @@ def plan(config: Config, corpus: Corpus, there: Sequence[Part] = (), todo: Seque
     todo = [asked_for(config, corpus)] if todo is None else todo
     plans = planned(config, [*there, *todo])
     new = [one for one in plans if one.part in todo] or plans
-    aligners, generators, heads = counted(new, has_text=corpus.text is not None, n_classes=len(corpus.classes))
+    aligners, generators, heads = counted(new, modalities=len(modalities_of(corpus)), n_classes=len(corpus.classes))
     cells = len({cell for part in todo or there for cell, _ in part.arms})
     sizes = f"{len(folds)} folds ({protocol}) × {len(config.seeds)} seeds" + (
         f", {cells} cells" if config.ablate or config.grid else ""

@@ -1,4 +1,4 @@
-"""The choice among candidates: by dev rows alone, the first of several as good; and the rows that the taken ones make up."""
+"""The choice among candidates: by dev rows alone, the first where they can't tell; and the rows that the taken ones make up."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -88,6 +88,43 @@ def test_of_several_as_good_the_first_is_taken() -> None:
     # None of them is ever wrong.
     found = chosen(1.0, (0,), heads(inner(1.0), (0,), dict.fromkeys((*ARMS, *HEADS), 1.1)))
     assert set(found.taken.values()) == {("", "none")} and {row["dev_ua"] for row in found.rows} == {1.0}
+
+
+def of_parts(**right: Sequence[int]) -> choosing.Counts:
+    """Counts of the first arm and others: of 100 dev rows of each of two classes, how many of the second are right, by part."""
+    arms = {"first": ARMS[0], "second": ARMS[1], "third": ARMS[2]}
+    serving = [one for one in inner(1.0).values() if NAMES[0] in one.dev]
+    found = {
+        (arms[name], "audio", one.fold.name, NAMES[0], 0): np.array([[100, 0], [100 - own, own]])
+        for name, each in right.items()
+        for one, own in zip(serving, each, strict=True)
+    }
+    other = {(arm, *key[1:]): counts for arm in HEADS for key, counts in found.items() if key[0] == ARMS[0]}
+    return found | other
+
+
+def rows_of(counts: choosing.Counts) -> list[dict]:
+    found = choosing.compared(
+        selection(), {0: list(inner(1.0).values())}, counts, folds=NAMES[:1], modalities=["audio"], n_classes=2
+    )
+    return [row for row in found.rows if row["variant"] == "selected"]
+
+
+def test_one_is_taken_only_if_its_gain_over_the_first_is_above_the_gain_s_standard_error() -> None:
+    # By hand: the second gains 10, −6, 8 and −4 points, in the mean 2, within the error of 4.1; the third, less in all, gains
+    # 1, 1, 1 and 0, in the mean 0.75, above the error of 0.25.
+    rows = rows_of(of_parts(first=[50, 50, 50, 50], second=[70, 38, 66, 42], third=[52, 52, 52, 50]))
+    assert [row["dev_ua"] for row in rows] == pytest.approx([0.75, 0.77, 0.7575])
+    assert [row["dev_gain"] for row in rows] == pytest.approx([0.0, 0.02, 0.0075])
+    assert [row["dev_gain_se"] for row in rows] == pytest.approx(
+        [0.0, np.std([0.1, -0.06, 0.08, -0.04], ddof=1) / 2, np.std([0.01, 0.01, 0.01, 0.0], ddof=1) / 2]
+    )
+    assert [row["chosen"] for row in rows] == [False, False, True]
+    # Of those that are told from the first, the best.
+    rows = rows_of(of_parts(first=[50, 50, 50, 50], second=[60, 58, 61, 59], third=[52, 52, 52, 50]))
+    assert [row["chosen"] for row in rows] == [False, True, False]
+    rows = rows_of(of_parts(first=[50, 50, 50, 50], second=[70, 38, 66, 42], third=[49, 50, 50, 50]))
+    assert [row["chosen"] for row in rows] == [True, False, False]
 
 
 def test_with_fewer_labels_every_seed_is_chosen_for_by_itself_on_the_labels_that_it_may_see() -> None:

@@ -30,4 +30,4 @@ from infoser.presets import PRESETS
 def test_groups_of_a_branch(changes: dict[str, Any], has_text: bool, groups: int) -> None:
     config = dataclasses.replace(PRESETS["iemocap"][1], **changes)
     part = Part(config.seeds, ("session1",), tuple(sweep(config, has_text=has_text).arms))
-    assert count_groups(planned(config, [part]), has_text=has_text, n_classes=4) == groups
+    assert count_groups(planned(config, [part]), modalities=3 if has_text else 1, n_classes=4) == groups

@@ -143,8 +143,8 @@ def chosen(sources: Sources) -> list[Table]:
     """What was chosen for every fold, and what every candidate came to."""
     rows = sources.results["selection"]
     what = (
-        "by pooled UA on dev rows of the training part, all inner folds together, averaged over seeds; with fewer labels, "
-        "for every seed by itself"
+        "by pooled UA on dev rows of the training part, all inner folds together, averaged over seeds, among the first and "
+        "those that gain more over it than the gain's standard error; with fewer labels, for every seed by itself"
     )
     columns = (
         text("chosen among candidates of", "variant"),
@@ -153,6 +153,7 @@ def chosen(sources: Sources) -> list[Table]:
         text("fold", "fold"),
         text("candidate", "candidate"),
         percent("dev UA", "dev_ua"),
+        percent("gain over the first ± its error", "dev_gain", "dev_gain_se", rest=" ± {}", about="over dev parts"),
         count("dev utterances", "dev_utterances", "of all seeds together"),
         count("seed", "seed"),
     )

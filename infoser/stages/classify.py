@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,20 +132,28 @@ class Classify:
         drawn = jax.random.randint(generated_key, (self.batch_size,), 0, jnp.maximum(pool.count, 1))
         rows, label, drawn = self.axis.local(rows), self.axis.local(labels), self.axis.local(drawn)
         batches = {
-            "real": (self.read(shared, run.view, rows), jax.nn.one_hot(label, self.n_classes)),
-            "generated": (pool.features[drawn], pool.target[drawn]),
+            "real": lambda: (self.read(shared, run.view, rows), jax.nn.one_hot(label, self.n_classes)),
+            "generated": lambda: (pool.features[drawn], pool.target[drawn]),
         }
         # Under the prior's sampling, logits raised by ln π learn the balanced posterior (arXiv 2007.07314, eq. 10).
         share = jnp.maximum(run.view.class_count, 1) / jnp.maximum(run.view.class_count.sum(), 1)
         adjustment = numbers["logit_adjustment"] * jnp.log(share)
 
+        def term(params: Any, name: str, key: jax.Array) -> Float[Array, ""]:
+            features, target = batches[name]()
+            logits = self._logits(params, features, numbers, key) + adjustment
+            target = optax.smooth_labels(target, numbers["label_smoothing"])
+            return classification.focal_cross_entropy(logits, target, numbers["focal_gamma"]).mean()
+
         def loss(params: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
             terms, total = {}, jnp.zeros(())
-            for salt, (name, (features, target)) in enumerate(batches.items()):
-                logits = self._logits(params, features, numbers, jax.random.fold_in(dropout_key, salt)) + adjustment
-                target = optax.smooth_labels(target, numbers["label_smoothing"])
-                terms[name] = classification.focal_cross_entropy(logits, target, numbers["focal_gamma"]).mean()
-                total += numbers[f"{name}_weight"] * terms[name]
+            for salt, name in enumerate(batches):
+                weight, key = numbers[f"{name}_weight"], jax.random.fold_in(dropout_key, salt)
+                of_batch = functools.partial(term, params, name, key)
+                # Where runs train one by one, no step is spent on generated rows that a variant has not.
+                wanted = (name == "real") | (weight > 0)
+                terms[name] = jax.lax.cond(wanted, of_batch, lambda: jnp.zeros(()))
+                total += weight * terms[name]
             total /= numbers["real_weight"] + numbers["generated_weight"]
             return total, terms | {"total": total}
 

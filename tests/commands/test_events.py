@@ -39,7 +39,7 @@ def test_as_many_groups_are_trained_as_were_announced(demo: Any, groups: Any) ->
     config, _ = run_folder.read(demo.folder)
     corpus = experiment.load_corpus(config)
     plans = experiment.plans_of(demo.folder, config, corpus)
-    assert count_groups(plans, has_text=True, n_classes=len(corpus.classes)) == len(groups(demo.folder))
+    assert count_groups(plans, modalities=3, n_classes=len(corpus.classes)) == len(groups(demo.folder))
 
 
 def test_a_finished_run_folder_gets_its_events_later(demo: Any, run_train: Any, tmp_path: Path) -> None:
