@@ -60,10 +60,10 @@ def test_candidates_are_chosen_among_at_every_label_fraction_and_in_no_other_cel
 def test_beside_a_base_cell_that_is_called_by_its_space_every_cell_names_it() -> None:
     (found,), notes = asked("--space", "joined")
     assert found.cell == "select=dev space=joined"
-    assert found.lists["none"][1] == ("classify.weight-decay=3 space=joined", "none")
+    assert found.lists["none"][2] == ("classify.weight-decay=3 space=joined", "none")
     # What differs from others in the space alone is not compared twice, and the other list is as short.
-    assert "2 of 8 left out, the same as one before, here: none space=joined, teacher" in notes[0]
-    assert len(found.lists["selected"]) == len(found.lists["none"]) == 6
+    assert "2 of 7 left out, the same as one before, here: none, none classify.ema-decay" in notes[0]
+    assert len(found.lists["selected"]) == len(found.lists["none"]) == 5
 
 
 def test_what_changes_nothing_is_no_other_candidate() -> None:
@@ -77,7 +77,7 @@ def test_what_changes_nothing_is_no_other_candidate() -> None:
 @pytest.mark.parametrize(
     "flags, said",
     [
-        (("--candidates", "none"), "there is nothing to choose: --candidates has 1 that differ here; --none-candidates has 8"),
+        (("--candidates", "none"), "there is nothing to choose: --candidates has 1 that differ here; --none-candidates has 7"),
         (("--candidates", "none", "nose"), '--candidates "nose" names no variant'),
         (("--candidates", "none", ""), '--candidates "" names no variant'),
         (("--candidates", "none", "noise generate.ratio"), "'generate.ratio' is no setting; write it as key=value"),
