@@ -68,7 +68,8 @@ def steps_part(arguments: argparse.Namespace, out: Console) -> list[dict[str, An
         for compiled in (False, True):
             sides += [speed_steps.twin(sizes, compiled=compiled, threads=n, device=torch_device) for n in threads]
         flops, moved = speed_steps.flops(sizes), speed_steps.least_bytes(sizes)
-        steps = max(4, round(arguments.seconds * 1e11 / (flops + 1e8)))
+        # A chunk copies the state of its runs in and out once; train.py's has 100 steps.
+        steps = max(20, round(arguments.seconds * 1e11 / (flops + 1e8)))
         rates = (speed_steps.matrix_rate()(), speed_steps.copy_rate()())
         seconds = seconds_of(sides, steps, arguments)
         rates = tuple(max(one) for one in zip(rates, (speed_steps.matrix_rate()(), speed_steps.copy_rate()()), strict=True))
