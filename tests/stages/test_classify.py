@@ -126,6 +126,16 @@ def test_rows_beyond_the_pool_s_count_are_never_drawn(corpus, train, same):
     assert same(before, after)
 
 
+def test_no_step_is_spent_on_generated_rows_without_weight(corpus, train, same):
+    # Not even a product with 0: that of what is no number would be none either.
+    nothing = GeneratedRows(np.full((30, 4), np.nan, np.float32), np.full((30, 3), np.nan, np.float32), np.int32(20))
+    plain, spoilt = (
+        train(STAGE, corpus.features(), run(corpus, generated=pool, generated_weight=0.0), STEPS) for pool in (made(), nothing)
+    )
+    assert same(plain[0], spoilt[0]) and np.isfinite(spoilt[0].params["params"]["MLP_0"]["Dense_0"]["kernel"]).all()
+    assert plain[1]["generated"].tolist() == [0.0] * STEPS
+
+
 def test_all_variants_see_the_same_real_batches(corpus, train):
     # At rate 0 the network stays as it is, so the loss on the real batches tells one batch from another.
     def real_losses(**changes):
