@@ -18,11 +18,10 @@ from infoser.variants import GENERATORS, REFERENCE, Variant
 _WIDE = "classify.ema-decay=0.998 classify.input-dropout=0.3 classify.label-smoothing=0.2 classify.learning-rate=0.002"
 _WIDE += " classify.steps=600 classify.width=1024"
 #: What `selected` is chosen among: variant, and settings that depart from the command line's. The first is taken where dev
-#: parts can't tell: features that pairs of audio and text teach without a label. `none` is one of them, so that all can be
-#: refused.
+#: parts can't tell: nothing is added without a reason.
 CANDIDATES = (
-    "none space=joined",
     "none",
+    "none space=joined",
     f"none {_WIDE} space=joined",
     f"none {_WIDE}",
     "teacher generate.row-weight=1 space=joined",
