@@ -4,7 +4,7 @@ By hand: python tests/battery/other_corpora.py [--corpora demo many few] [--fold
 
   demo  4 classes, 24 + 32 features, 10 speakers in 5 sessions
   many  8 classes, the rarest a 25th of the commonest; 192 + 96 features of heavy tails; 24 speakers, no sessions
-  few   3 classes of 70, 20 and 10 %; 16 audio features, no text; 8 speakers with 60 utterances each
+  few   3 classes of 66, 25 and 9 %; 16 audio features, no text; 8 speakers with 60 utterances each
 
 Each is trained by `train.py … --select dev` with its committed candidates and the given flags; a line for each input says what
 `selected` is less `none`, both chosen alike, with the 95 % interval over speakers.
