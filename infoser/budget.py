@@ -129,7 +129,7 @@ def seconds_of(plan: Planned, rates: Rates, *, has_text: bool, n_classes: int) -
     for stage, steps, number in new_structures(arms, plan.earlier_arms, n_classes):
         total += rates.of(stage, units * number, steps)
     steps = [arm.config.classify.steps for arm in arms]
-    structures = {(own.width, own.batch_size, own.steps) for own in (arm.config.classify for arm in arms)}
+    structures = {arm.config.classify.structure for arm in arms}
     of_heads = rates.of("classify", round(heads * sum(steps) / len(steps)), 1, 0)
     return total + of_heads + rates.of("classify", 0, 0, modalities * len(structures))
 

@@ -217,6 +217,11 @@ class ClassifyConfig:
     ema_decay: float = share(0.99)
     """Decay per step of the moving average of the head, which predicts."""
 
+    @property
+    def structure(self) -> tuple[int, int, int]:
+        """Width, batch size and steps: heads that share them train as one program; the rest are numbers."""
+        return self.width, self.batch_size, self.steps
+
 
 @dataclass(frozen=True)
 class Hosts:

@@ -22,7 +22,7 @@ from infoser.config import Config
 from infoser.corpora import brought_to, check_alike, check_frames_alike, concatenate, rows_of, standardised
 from infoser.corpus import UNLABELLED, Corpus
 from infoser.errors import InfoserError
-from infoser.execution import planned, run_planned
+from infoser.execution import modalities_of, planned, run_planned
 from infoser.leakage import Fold
 from infoser.links import speaker_clusters
 from infoser.metrics.model_scores import Posterior, restricted, score_models
@@ -219,7 +219,7 @@ def _rows_of_models(
     by_name = {fold.name: fold for fold in asked}
     # A group holds all folds: those that are not asked are restored too, and asked nothing.
     restored = [by_name.get(fold.name, dataclasses.replace(fold, test=fold.test[:0])) for fold in all_folds]
-    read = MODALITIES if target.scored.text is not None else MODALITIES[:1]
+    read = modalities_of(target.scored)
     left_out = ""
     if model == run_folder.FINAL:
         said = run_space(config, extended, restored, trainer, experiment.final_prefix(config.variants[0]), read).heads

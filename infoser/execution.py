@@ -146,7 +146,7 @@ def count_groups(plans: Iterable[Planned], *, modalities: int, n_classes: int) -
     for plan in plans:
         arms = plan.branch.arms
         count += plan.aligns + any(map(needs_teacher, arms)) + len(new_structures(arms, (), n_classes))
-        count += modalities * len({(own.width, own.batch_size, own.steps) for own in (arm.config.classify for arm in arms)})
+        count += modalities * len({arm.config.classify.structure for arm in arms})
     return count
 
 

@@ -156,7 +156,7 @@ def _bundles(matrix: Matrix, pools: Pools, modality: str, dim: int) -> list[_Bun
 
         def fits(bundle: _Bundle, heads: int = heads, classify: ClassifyConfig = classify) -> bool:
             together = (bundle.heads + heads) * bundle.size * (dim + matrix.n_classes) * 4
-            alike = _structure(bundle.classify) == _structure(classify)
+            alike = bundle.classify.structure == classify.structure
             return alike and together <= matrix.config.max_group_gib * 2**30
 
         bundle = next(filter(fits, bundles), None)
@@ -168,10 +168,6 @@ def _bundles(matrix: Matrix, pools: Pools, modality: str, dim: int) -> list[_Bun
     for bundle in bundles:
         bundle.arms.sort(key=position.__getitem__)
     return sorted(bundles, key=lambda bundle: position[bundle.arms[0]])
-
-
-def _structure(classify: ClassifyConfig) -> tuple[int, int, int]:
-    return classify.width, classify.batch_size, classify.steps
 
 
 def _heads(matrix: Matrix, space: Space, pools: Pools, modality: str, references: References) -> list[HeadOutputs]:
@@ -209,7 +205,7 @@ def _heads_of(
     references: References,
 ) -> list[HeadOutputs]:
     """The heads of some units, in one group."""
-    width, batch_size, steps = _structure(bundle.classify)
+    width, batch_size, steps = bundle.classify.structure
     stage = Classify(
         n_classes=matrix.n_classes,
         modality=modality,

@@ -13,22 +13,16 @@ label-fraction=1,0.5,0.25`), the test speakers' own statistics are `--data.norma
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
+from scripts import run
 
 from infoser import demo, synthetic
 
-ROOT = Path(__file__).parents[2]
 FRACTIONS = "1,0.1"
-
-
-def run(script: str, *arguments: object) -> None:
-    subprocess.run([sys.executable, str(ROOT / script), *map(str, arguments)], cwd=ROOT, check=True)
 
 
 def prepared(times: int, folder: Path) -> str:

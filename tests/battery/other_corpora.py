@@ -12,14 +12,11 @@ Each is trained by `train.py … --select dev` with its committed candidates and
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-
-ROOT = Path(__file__).parents[2]
+from scripts import run
 
 
 def synthetic(
@@ -61,10 +58,6 @@ CORPORA = {
     "many": {"classes": 8, "ratio": 1 / 25, "widths": (192, 96), "speakers": 24, "utterances": 100, "seed": 1},
     "few": {"classes": 3, "ratio": 1 / 7, "widths": (16, 0), "speakers": 8, "utterances": 60, "seed": 2},
 }
-
-
-def run(script: str, *arguments: object) -> None:
-    subprocess.run([sys.executable, str(ROOT / script), *map(str, arguments)], cwd=ROOT, check=True)
 
 
 def compared(name: str, folder: Path, flags: list[str]) -> list[str]:
