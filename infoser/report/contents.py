@@ -18,7 +18,7 @@ from infoser.report.labels import MOST, shortened
 from infoser.report.page import Section
 from infoser.report.sources import Sources
 from infoser.report.style import Picture
-from infoser.report.table import Table, text
+from infoser.report.table import SETTINGS, Table, text
 from infoser.saved_config import to_json
 
 #: Rows above which a table is folded away until it is asked for.
@@ -106,7 +106,7 @@ def summary(report: Report) -> None:
         Table(
             "settings",
             "Settings that differ from their defaults",
-            (text("setting", "setting"), text("value", "value"), text("default", "default")),
+            (text("setting", "setting"), text("value", "value", most=SETTINGS), text("default", "default")),
             settings,
         ),
     )

@@ -69,12 +69,12 @@ def _own_value(config: Config, key: str) -> float | None:
 
 def response(sources: Sources, key: str, rest: str, cell_of: Mapping[float, str]) -> tuple[Picture, Table]:
     """UA of every variant by the value of one setting, with the band of its interval."""
-    modalities = list(dict.fromkeys(row["modality"] for row in sources.rows))
     rows = [
         dict(row) | {"setting": key, "value": value, "others": rest}
         for value, cell in cell_of.items()
         for row in sources.pick(cell=cell, subset="all", aggregate="pooled")
     ]
+    modalities = list(dict.fromkeys(row["modality"] for row in rows))
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     figure, axes = style.grid(len(modalities), 3, 2.9, 2.9, [*variants[:_MOST_LINES], "none"])
     for axis, modality in zip(axes, modalities, strict=True):
@@ -137,8 +137,12 @@ def _trend(rows: Sequence[Row], variant: str, modality: str) -> str:
 
 
 def training(curve: Curve, number: int) -> Picture | None:
-    """Every loss term of a group by step: the mean over the runs of each variant, with a band of a standard deviation."""
-    terms = dict(list(curve.terms.items())[:MOST_PANELS])
+    """Every loss term of a group by step: the mean over the runs of each variant, with a band of a standard deviation.
+
+    A term that is 0 throughout, as that of generated rows is where there are none, is left out.
+    """
+    there = {term: values for term, values in curve.terms.items() if (values != 0).any()}
+    terms = dict(list(there.items())[:MOST_PANELS])
     if not terms or not len(curve.steps):
         return None
     variants = list(dict.fromkeys(variant for _, _, variant in curve.runs))
@@ -158,11 +162,7 @@ def training(curve: Curve, number: int) -> Picture | None:
     if len(variants) > 1:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=style.LEGEND_COLUMNS)
     folds, seeds = (len({run[i] for run in curve.runs}) for i in (0, 1))
-    left = (
-        f" {len(curve.terms) - len(terms)} further terms are in {curve.group}/metrics.jsonl."
-        if len(curve.terms) > len(terms)
-        else ""
-    )
+    left = f" {len(there) - len(terms)} further terms are in {curve.group}/metrics.jsonl." if len(there) > len(terms) else ""
     last = "; ".join(f"{term} ends at {_mean(values)[0][-1]:.3g}" for term, values in terms.items())
     return Picture(
         f"training-{number:02d}-" + "".join(one if one.isascii() and one.isalnum() else "-" for one in curve.group)[:60],

@@ -9,7 +9,7 @@ import numpy as np
 
 from infoser.metrics.calibration import Reliability
 from infoser.report.sources import SIGNIFICANCE, Row, Said, Sources
-from infoser.report.table import Column, Table, count, number, percent, significant, text
+from infoser.report.table import SETTINGS, Column, Table, count, number, percent, significant, text
 
 #: Least probable utterances that are listed of each variant and modality.
 WORST = 10
@@ -151,7 +151,7 @@ def chosen(sources: Sources) -> list[Table]:
         text("cell", "cell"),
         text("modality", "modality"),
         text("fold", "fold"),
-        text("candidate", "candidate"),
+        text("candidate", "candidate", most=SETTINGS),
         percent("dev UA", "dev_ua"),
         percent("gain over the first ± its error", "dev_gain", "dev_gain_se", rest=" ± {}", about="over dev parts"),
         count("dev utterances", "dev_utterances", "of all seeds together"),

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from infoser.report.labels import as_html, in_markdown
+from infoser.report.labels import MOST, as_html, in_markdown
 
 Row = Mapping[str, Any]
 #: What stands for a number that does not exist.
 ABSENT = "–"
+#: Characters of text whose end tells it from others: settings, and what is chosen among.
+SETTINGS = 1000
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Column:
       rest: how the further fields are shown, where the first of them is there: " ± {}" or " [{}, {}]".
       about: a sentence on what it is, as a tooltip.
       significant: whether `places` counts significant digits instead of decimals.
+      most: characters of text that are shown; the whole is a tooltip and in the CSV.
     """
 
     heading: str
@@ -41,6 +44,7 @@ class Column:
     rest: str = ""
     about: str = ""
     significant: bool = False
+    most: int = MOST
 
     def shown(self, value: float | int) -> str:
         """A number as it is shown."""
@@ -58,9 +62,9 @@ class Column:
         return [first] if not others or any(one is None for one in others) else [first, *others]  # pyright: ignore[reportReturnType]
 
 
-def text(heading: str, name: str, about: str = "") -> Column:
+def text(heading: str, name: str, about: str = "", most: int = MOST) -> Column:
     """A column of text."""
-    return Column(heading, (name,), about=about)
+    return Column(heading, (name,), about=about, most=most)
 
 
 def percent(heading: str, *fields: str, rest: str = "", signed: bool = False, places: int = 1, about: str = "") -> Column:
@@ -148,7 +152,7 @@ def _cell(column: Column, row: Row, first: bool) -> str:
     if column.places is None:
         name = str(row.get(column.fields[0]) or "")
         tag, scope = ("th", ' scope="row"') if first else ("td", "")
-        return f"<{tag}{scope}>{as_html(name)}</{tag}>"
+        return f"<{tag}{scope}>{as_html(name, column.most)}</{tag}>"
     values = column.numbers(row)
     if not values:
         return f'<td class="number">{ABSENT}</td>'
@@ -159,7 +163,7 @@ def _cell(column: Column, row: Row, first: bool) -> str:
 
 def _markdown(column: Column, row: Row) -> str:
     if column.places is None:
-        return in_markdown(str(row.get(column.fields[0]) or ""))
+        return in_markdown(str(row.get(column.fields[0]) or ""), column.most)
     values = column.numbers(row)
     if not values:
         return ABSENT

@@ -141,6 +141,8 @@ def test_score_and_report_know_of_it(selected: Any, run_eval: Any, tmp_path: Pat
     page = (tmp_path / "report" / "index.html").read_text()
     assert 'id="table-selection"' in page and 'id="table-candidates"' in page and "labels ×" in page
     assert "selection/encoder" not in page
+    # Candidates may differ at their ends alone: their names are shown whole.
+    assert all(f">{row['candidate']}<" in page for row in results(folder)["selection"])
     with (tmp_path / "report" / "tables" / "candidates.csv").open(newline="", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == len(results(folder)["selection"])
 

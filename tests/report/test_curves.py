@@ -1,5 +1,6 @@
 """Which cells make a curve, and what loss terms a run folder has."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,28 @@ def test_the_table_of_a_curve_has_its_points(run: Path):
         )
         assert row["ua"] == own["ua"]
     assert "1: " in picture.alt
+
+
+def test_a_modality_that_has_no_row_in_the_cells_of_a_curve_has_no_panel(run: Path):
+    found = sources.read(run)
+    cells = {0.25: "generate.ratio=0.25", 1.0: ""}
+    assert {row["modality"] for row in found.rows} == {"audio", "text", "both"}
+    rows = [row for row in found.rows if row["modality"] != "text" or row["cell"] not in cells.values()]
+    with style.styled():
+        picture, _ = curves.response(dataclasses.replace(found, rows=rows), "generate.ratio", "", cells)
+    assert [axis.get_title(loc="left") for axis in picture.figure.axes] == ["audio", "both"]
+
+
+def test_a_term_that_is_0_throughout_has_no_panel(run: Path):
+    curve = sources.read(run).curves[0]
+    shape = next(iter(curve.terms.values())).shape
+    nothing = dataclasses.replace(curve, terms={**curve.terms, "generated": np.zeros(shape)})
+    with style.styled():
+        picture = curves.training(nothing, 0)
+        assert curves.training(dataclasses.replace(curve, terms={"generated": np.zeros(shape)}), 0) is None
+    assert picture is not None
+    titles = [axis.get_title(loc="left") for axis in picture.figure.axes]
+    assert titles == [term for term in curve.terms if term != "generated"] and titles
 
 
 def test_loss_terms_are_read_run_by_run(tmp_path: Path, make_run: Any):

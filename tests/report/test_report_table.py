@@ -6,7 +6,7 @@ import io
 import pytest
 
 from infoser.report import labels
-from infoser.report.table import Table, count, number, percent, text
+from infoser.report.table import SETTINGS, Table, count, number, percent, text
 
 TABLE = Table(
     "t",
@@ -40,6 +40,13 @@ def test_markdown_has_no_markup_of_the_data():
     assert lines[2] == "| name | UA \\[95 %\\] | N |" and lines[3] == "|---|---:|---:|"
     assert lines[4] == "| a\\|b\\`\\$ | +12.3 [−50.0, +50.0] | 12,345 |"
     assert lines[5] == "| &lt;i&gt; | +10.0 | – |"
+
+
+def test_text_is_cut_where_its_column_says():
+    name = "none " + "classify.ema-decay=0.998 " * 4 + "space=joined"
+    for column, whole in ((text("a", "a"), False), (text("a", "a", most=SETTINGS), True)):
+        table = Table("e", "names", (column,), [{"a": name}])
+        assert (f">{name}<" in table.as_html()) == whole == (name in table.as_markdown())
 
 
 def test_a_table_without_rows_keeps_its_columns():
