@@ -62,7 +62,7 @@ def multiplier(row: Row) -> str:
 def table(title: str, headings: Sequence[str]) -> Table:
     """An empty table whose first column is text and whose others are numbers."""
     table = Table(title=Text(title), title_justify="left")
-    table.add_column(headings[0])
+    table.add_column(headings[0], overflow="fold")  # the name of a cell may be one long word
     for heading in headings[1:]:
         table.add_column(Text(heading), justify="right")
     return table

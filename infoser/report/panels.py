@@ -87,7 +87,7 @@ def _cells(own: Mapping[str, Row], entry: str) -> list[str]:
 def _information(rows: Sequence[Row]) -> Table:
     table = Table(title=Text("Information in nats, by fresh models on held-out rows"), title_justify="left")
     for heading in ("variant", "modality", "of", "generated", "training rows", "null", "ceiling", "rows"):
-        table.add_column(heading, justify="left" if heading in ("variant", "modality", "of") else "right")
+        table.add_column(heading, justify="left" if heading in ("variant", "modality", "of") else "right", overflow="fold")
     for row in rows:
         null = "" if row["null"] is None else f"{row['null']:+.3f} ± {row['null_standard_error']:.3f}"
         table.add_row(
