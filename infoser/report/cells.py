@@ -12,6 +12,8 @@ from rich.text import Text
 from infoser.metrics.label_multiplier import Multiplier
 
 Row = Mapping[str, Any]
+#: Characters that names of variants have room for, however narrow the terminal.
+_NAME = 14
 
 
 def say(out: Console, text: str) -> None:
@@ -59,10 +61,12 @@ def multiplier(row: Row) -> str:
     return "–" if value is None else value + ("" if low is None or high is None else f" [{low}, {high}]")
 
 
-def table(title: str, headings: Sequence[str]) -> Table:
-    """An empty table whose first column is text and whose others are numbers."""
+def table(title: str, headings: Sequence[str], texts: int = 1) -> Table:
+    """An empty table whose first columns, as many as `texts`, are text and whose others are numbers."""
     table = Table(title=Text(title), title_justify="left")
-    table.add_column(headings[0], overflow="fold")  # the name of a cell may be one long word
-    for heading in headings[1:]:
+    for place, heading in enumerate(headings[:texts]):
+        # The name of a cell may be one long word: it is broken, where a cut would make it another's.
+        table.add_column(Text(heading), overflow="fold", min_width=_NAME if place == 0 else None)
+    for heading in headings[texts:]:
         table.add_column(Text(heading), justify="right")
     return table

@@ -10,7 +10,7 @@ import numpy as np
 
 from infoser.config import Config
 from infoser.report import style
-from infoser.report.labels import in_figure
+from infoser.report.labels import file_name, in_figure
 from infoser.report.score_tables import fold_rule
 from infoser.report.sources import Curve, Row, Sources
 from infoser.report.style import Picture
@@ -85,8 +85,7 @@ def response(sources: Sources, key: str, rest: str, cell_of: Mapping[float, str]
             if row["variant"] == "none":
                 axis.axhline(100 * row["ua"], color="black", linestyle=":", label="none")
         values = list(cell_of)
-        if min(values) > 0 and max(values) / min(values) > 8:
-            axis.set_xscale("log")
+        _scale(axis, values)
         axis.set_xticks(values, [f"{value:g}" for value in values])
         axis.minorticks_off()
         axis.set_title(modality, loc="left")
@@ -97,7 +96,7 @@ def response(sources: Sources, key: str, rest: str, cell_of: Mapping[float, str]
     title = _TITLES.get(key, f"UA by {key}")
     left = f" {len(variants) - _MOST_LINES} further variants are in the table." if len(variants) > _MOST_LINES else ""
     where = f" All with {rest}." if rest else ""
-    slug = "".join(one if one.isascii() and one.isalnum() else "-" for one in f"{key} {rest}".strip())[:80]
+    slug = file_name(f"{key} {rest}".strip())
     caption = f"{title}: UA pooled over folds, in %, bands: 95 % intervals over speakers. {fold_rule(sources)}.{where}{left}"
     table = Table(
         f"by-{slug}",
@@ -118,6 +117,18 @@ def response(sources: Sources, key: str, rest: str, cell_of: Mapping[float, str]
     )
     said = "; ".join(_trend(rows, variant, modality) for modality in modalities for variant in variants[:_MOST_LINES])
     return Picture(f"by-{slug}", caption, f"Line plots of the pooled UA by {key}. {said}.", figure), table
+
+
+def _scale(axis: Any, values: Sequence[float]) -> None:
+    """A logarithmic axis for values that span much, with a linear stretch up to the smallest where 0 is one of them."""
+    positive = [value for value in values if value > 0]
+    if min(values) < 0 or len(positive) < 2 or max(positive) / min(positive) <= 8:
+        return
+    if len(positive) == len(values):
+        axis.set_xscale("log")
+    else:
+        axis.set_xscale("symlog", linthresh=min(positive), linscale=0.6)
+        axis.set_xlim(-0.2 * min(positive), 1.2 * max(positive))
 
 
 def _line(axis: Any, own: Sequence[Row], variant: str, position: int) -> None:

@@ -13,7 +13,7 @@ from infoser import experiment
 from infoser.pools import Pools
 from infoser.progress import show_progress
 from infoser.report import style
-from infoser.report.labels import in_figure
+from infoser.report.labels import file_name, in_figure
 from infoser.report.style import Picture
 from infoser.spaces import make_space
 
@@ -157,13 +157,9 @@ def scatter(one: Embedded, classes: Sequence[str]) -> Picture:
         else ""
     )
     return Picture(
-        f"{one.method}-{_slug(one.variant)}",
+        f"{one.method}-{file_name(one.variant)}",
         f"{one.variant}: real training rows (circles) and rows it adds (triangles), audio, fold {one.fold}, seed "
         f"{one.seed}: {how}." + left,
         f"Scatter plots of real and generated rows of {one.variant}, for all classes and each class.{said}",
         figure,
     )
-
-
-def _slug(name: str) -> str:
-    return "".join(one if one.isascii() and one.isalnum() else "-" for one in name)

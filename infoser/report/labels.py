@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import html
+import textwrap
 import unicodedata
+
+from infoser import digests
 
 #: Most characters that are shown of a name; the whole of it is in the tooltip and in the CSV files.
 MOST = 48
@@ -52,10 +55,22 @@ def in_figure(text: str, most: int = MOST_IN_FIGURE) -> str:
     return shortened(visible(text), most)
 
 
-def row_in_figure(text: str, most: int = 38) -> str:
-    """A row's name for a figure, cut in its middle: cells differ at their ends."""
+def row_in_figure(text: str, most: int = 60) -> str:
+    """A row's name for a figure, on two lines at most; where that is too few, on one, cut in its middle: cells differ at
+    their ends."""
     shown, head = visible(text), most // 2 - 3
-    return shown if len(shown) <= most else f"{shown[:head]}…{shown[head + 1 - most :]}"
+    lines = textwrap.wrap(shown, most, break_long_words=False, break_on_hyphens=False)
+    if len(lines) <= 2 and all(len(line) <= most for line in lines):
+        return "\n".join(lines)
+    return f"{shown[:head]}…{shown[head + 1 - most :]}"
+
+
+def file_name(text: str, most: int = 80) -> str:
+    """A name for a file, in ASCII letters, digits and dashes; one that is cut ends with a digest, so that it is no other's."""
+    name = "".join(one if one.isascii() and one.isalnum() else "-" for one in text)
+    if len(name) <= most:
+        return name
+    return f"{name[: most - 17]}-{digests.of_values(text)}"
 
 
 def in_markdown(text: str, most: int = MOST) -> str:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from infoser.report import cells
+
 Row = Mapping[str, Any]
 
 #: The measures that are printed, their headings and how many decimals they are read to; the others are in the files.
@@ -62,20 +64,20 @@ def print_panel(found: Mapping[str, Any], out: Console, *, details: bool = False
 
 
 def _panel(rows: Sequence[Row], title: str) -> Table:
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("variant", no_wrap=True)
-    table.add_column("modality")
-    for heading, _ in MEASURES.values():
-        table.add_column(heading, justify="right")
-    table.add_column("rows", justify="right")
+    table = cells.table(title, ["variant", "modality", *(heading for heading, _ in MEASURES.values()), "rows"], texts=2)
     for key in dict.fromkeys((row["variant"], row["cell"], row["modality"]) for row in rows):
         own = {row["measure"]: row for row in rows if (row["variant"], row["cell"], row["modality"]) == key}
-        table.add_row(_name(key), key[2], *_cells(own, "value"), f"{own['frechet']['rows']:.0f}")
+        table.add_row(cells.name(own["frechet"]), key[2], *_cells(own, "value"), f"{own['frechet']['rows']:.0f}")
     for modality in dict.fromkeys((row["modality"], row["cell"]) for row in rows):
         # What real rows get differs from variant to variant by the draws alone.
         own = {row["measure"]: row for row in rows if (row["modality"], row["cell"]) == modality}
         for entry, what in (("real", "real rows"), ("train", "training rows")):
-            table.add_row(_name((what, modality[1], "")), modality[0], *_cells(own, entry), f"{own['frechet']['rows']:.0f}")
+            table.add_row(
+                cells.name({"variant": what, "cell": modality[1]}),
+                modality[0],
+                *_cells(own, entry),
+                f"{own['frechet']['rows']:.0f}",
+            )
     return table
 
 
@@ -85,13 +87,15 @@ def _cells(own: Mapping[str, Row], entry: str) -> list[str]:
 
 
 def _information(rows: Sequence[Row]) -> Table:
-    table = Table(title=Text("Information in nats, by fresh models on held-out rows"), title_justify="left")
-    for heading in ("variant", "modality", "of", "generated", "training rows", "null", "ceiling", "rows"):
-        table.add_column(heading, justify="left" if heading in ("variant", "modality", "of") else "right", overflow="fold")
+    table = cells.table(
+        "Information in nats, by fresh models on held-out rows",
+        ["variant", "modality", "of", "generated", "training rows", "null", "ceiling", "rows"],
+        texts=3,
+    )
     for row in rows:
         null = "" if row["null"] is None else f"{row['null']:+.3f} ± {row['null_standard_error']:.3f}"
         table.add_row(
-            _name((row["variant"], row["cell"], row["modality"])),
+            cells.name(row),
             row["modality"],
             Text(INFORMATION[row["measure"]]),
             _with_error(row["value"], row["standard_error"]),
@@ -105,7 +109,3 @@ def _information(rows: Sequence[Row]) -> Table:
 
 def _with_error(value: float, error: float | None) -> str:
     return f"{value:.3f}" + ("" if error is None else f" ± {error:.3f}")
-
-
-def _name(key: tuple[str, str, str]) -> Text:
-    return Text(key[0] + (f" ({key[1]})" if key[1] else ""))

@@ -26,15 +26,17 @@ def intervals(sources: Sources) -> Picture:
     rows = {one: sources.pick(modality=one, subset="all", aggregate="pooled") for one in modalities}
     shown = {one: own[:MOST_LINES] for one, own in rows.items()}
     left = sum(len(rows[one]) - len(shown[one]) for one in modalities)
+    names = {one: [row_in_figure(name(row)) for row in own] for one, own in shown.items()}
     lines = max(len(own) for own in shown.values())
-    figure = style.new_figure(7.2, len(modalities) * (0.75 + 0.24 * lines))
+    width, height = _room([one for own in names.values() for one in own])
+    figure = style.new_figure(width, len(modalities) * (0.75 + (0.24 + height) * lines))
     axes = figure.subplots(len(modalities), 2, squeeze=False, sharex="col")
     for line, (modality, own) in enumerate(shown.items()):
         place = np.arange(len(own))
         for axis, key in zip(axes[line], ("ua", "ua_minus_none"), strict=True):
             _interval(axis, place, own, key)
             axis.set_ylim(len(own) - 0.5, -0.5)
-        axes[line][0].set_yticks(place, [row_in_figure(name(row)) for row in own])
+        axes[line][0].set_yticks(place, names[modality])
         axes[line][0].set_title(f"{modality}: UA pooled, %", loc="left")
         axes[line][1].set_yticks(place, [])
         axes[line][1].set_title("UA − none, percentage points", loc="left")
@@ -51,6 +53,11 @@ def intervals(sources: Sources) -> Picture:
         f"Dot plots of the pooled UA in % of every variant and of its difference to none. {said}.",
         figure,
     )
+
+
+def _room(names: Sequence[str]) -> tuple[float, float]:
+    """Inches: the width of a figure with these names of rows, and by how much a row is higher than one line."""
+    return (9.0, 0.1) if any("\n" in name for name in names) else (7.2, 0.0)
 
 
 def _interval(axis: Any, place: np.ndarray, rows: Sequence[Row], key: str) -> None:
@@ -157,7 +164,9 @@ def information(sources: Sources) -> Picture | None:
     if not rows:
         return None
     shown = rows[:MOST_LINES]
-    figure = style.new_figure(7.2, 1.1 + 0.26 * len(shown))
+    names = [row_in_figure(f"{name(row)}, {row['modality']}") for row in shown]
+    width, height = _room(names)
+    figure = style.new_figure(width, 1.1 + (0.26 + height) * len(shown))
     axis = figure.subplots()
     for at, row in enumerate(shown):
         value, error = row["class_information_nats"], row["class_information_standard_error"]
@@ -168,7 +177,7 @@ def information(sources: Sources) -> Picture | None:
     axis.axvline(0, color="black", linewidth=0.8)
     axis.plot([], [], color=style.GENERATED, marker="|", markersize=11, mew=2, linestyle="none", label="null, 95th percentile")
     axis.plot([], [], color="black", marker="o", linestyle="none", label="estimate ± standard error")
-    axis.set_yticks(range(len(shown)), [row_in_figure(f"{name(row)}, {row['modality']}") for row in shown])
+    axis.set_yticks(range(len(shown)), names)
     axis.set_ylim(len(shown) - 0.5, -0.5)
     axis.set_xlabel("E[ln q(c | feature)] + H(c), nats")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3)

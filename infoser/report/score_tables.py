@@ -14,7 +14,7 @@ from infoser.report.table import SETTINGS, Column, Table, count, number, percent
 #: Least probable utterances that are listed of each variant and modality.
 WORST = 10
 _SCORES = ("wa", "ua", "macro_f1")
-WHO = (text("variant", "variant"), text("cell", "cell", "settings that differ from the run's own"))
+WHO = (text("variant", "variant"), text("cell", "cell", "settings that differ from the run's own", most=SETTINGS))
 INTERVAL = " [{}, {}]"
 
 
@@ -148,7 +148,7 @@ def chosen(sources: Sources) -> list[Table]:
     )
     columns = (
         text("chosen among candidates of", "variant"),
-        text("cell", "cell"),
+        text("cell", "cell", most=SETTINGS),
         text("modality", "modality"),
         text("fold", "fold"),
         text("candidate", "candidate", most=SETTINGS),

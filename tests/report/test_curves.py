@@ -52,6 +52,16 @@ def test_the_table_of_a_curve_has_its_points(run: Path):
     assert "1: " in picture.alt
 
 
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [((0.0, 0.05, 1.0), "symlog"), ((0.05, 1.0), "log"), ((0.0, 1.0), "linear"), ((-1.0, 0.1, 1.0), "linear")],
+)
+def test_values_that_span_much_are_apart(run: Path, values: tuple[float, ...], scale: str):
+    with style.styled():
+        picture, _ = curves.response(sources.read(run), "generate.ratio", "", dict.fromkeys(values, ""))
+    assert {axis.get_xscale() for axis in picture.figure.axes} == {scale}
+
+
 def test_a_modality_that_has_no_row_in_the_cells_of_a_curve_has_no_panel(run: Path):
     found = sources.read(run)
     cells = {0.25: "generate.ratio=0.25", 1.0: ""}

@@ -69,9 +69,22 @@ def test_long_names_are_cut_visibly_with_the_whole_as_tooltip():
     shown = labels.as_html('"' + "x" * 100)
     assert shown.startswith(f'<bdi title="&quot;{"x" * 100}">&quot;{"x" * 46}…')
     assert len(labels.in_figure("x" * 100)) == labels.MOST_IN_FIGURE
+
+
+def test_names_of_rows_take_two_lines_of_a_figure_and_are_cut_in_their_middle_beyond():
+    name = "infogan (generate.class-mi-weight=0.05 generate.row-weight=0.1 generate.text-mi-weight=0.3)"
+    shown = labels.row_in_figure(name)
+    assert shown.replace("\n", " ") == name and max(map(len, shown.split("\n"))) <= 60 and shown.count("\n") == 1
     # Rows of a sweep differ at the end of their names.
-    rows = [
-        labels.row_in_figure(f"infogan-notext (generate.text-mi-weight=0 generate.ratio={ratio})") for ratio in ("0.25", "2")
-    ]
-    assert rows[0] != rows[1] and all(row.startswith("infogan-notext") and len(row) == 38 for row in rows)
-    assert rows[0].endswith("ratio=0.25)") and labels.row_in_figure("none") == "none"
+    longer = name[:-1] + " classify.learning-rate=0.0001 classify.width="
+    rows = [labels.row_in_figure(f"{longer}{width})") for width in (64, 2048)]
+    assert rows[0] != rows[1] and all(row.startswith("infogan") and len(row) == 60 for row in rows)
+    assert rows[1].endswith("width=2048)") and labels.row_in_figure("none") == "none"
+    assert len(labels.row_in_figure("x" * 10_000)) == 60
+
+
+def test_file_names_of_long_names_differ_where_the_names_do():
+    names = [f"{'generate.text-mi-weight=0.1 ' * 5}width={width}" for width in (64, 128)]
+    found = [labels.file_name(name) for name in names]
+    assert found[0] != found[1] and all(len(one) == 80 for one in found)
+    assert labels.file_name("generate.ratio é") == "generate-ratio--" and labels.file_name("x" * 80) == "x" * 80
