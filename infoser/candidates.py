@@ -17,8 +17,8 @@ from infoser.variants import GENERATORS, REFERENCE, Variant
 #: A wider head that trains longer on smoothed labels, averaged over more of its steps: better on many features, not on few.
 _WIDE = "classify.ema-decay=0.998 classify.input-dropout=0.3 classify.label-smoothing=0.2 classify.learning-rate=0.002"
 _WIDE += " classify.steps=600 classify.width=1024"
-#: What `selected` is chosen among: variant, and settings that depart from the command line's. The first is taken where dev
-#: parts can't tell: nothing is added without a reason.
+#: What `selected` is chosen among: variant, and settings that depart from the command line's. The first is taken unless
+#: another gains more on dev parts than the gain's standard error.
 CANDIDATES = (
     "none",
     "none space=joined",

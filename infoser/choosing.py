@@ -94,10 +94,11 @@ def compared(
 ) -> Chosen:
     """What each candidate comes to, and what is taken of each list: the best of those that are told from its first.
 
-    A candidate is told from the first where its mean gain over dev parts is above the gain's standard error (the rule of one
-    standard error: Breiman et al., Classification and Regression Trees, 1984, section 3.4.3); of several as good the first is
-    taken. Dev parts are small, and the greatest of many noisy figures says little. Where one part is all there is, the best
-    is taken.
+    A candidate is told from the first where its mean gain over dev parts is above the gain's standard error; of several as good
+    the first is taken. The idea is the rule of one standard error (Breiman et al., Classification and Regression Trees, 1984,
+    section 3.4.3), which asks less of the first: it stands within one error of the best. Dev parts are small and the greatest
+    of many noisy figures says little; this makes it rarer that noise chooses, not rare (`tests/battery/choice_rule.py`). Where
+    one part is all there is, there is no error: the best is taken, and that is said.
 
     With all labels, all seeds are chosen for together, by the mean of their UA. With fewer, every seed by itself: another has
     other labels, which it may not see.
@@ -136,10 +137,8 @@ def compared(
                 }
                 for name, arms in selection.lists.items():
                     scores = [_mean_ua(whole[arm]) for arm in arms]
-                    gains = [_gain(by_part[arm], by_part[arms[0]]) for arm in arms]
-                    told = [place == 0 or se is None or (gain or 0.0) > se for place, (gain, se) in enumerate(gains)]
-                    open_to = [-np.inf if ua is None or not may else ua for ua, may in zip(scores, told, strict=True)]
-                    best = int(np.argmax(open_to))
+                    gains = [gain_over(by_part[arm], by_part[arms[0]]) for arm in arms]
+                    best = best_of(scores, gains)
                     rows += [
                         {"cell": selection.cell, "label_fraction": selection.label_fraction, "variant": name}
                         | {"modality": modality, **purpose}
@@ -148,10 +147,24 @@ def compared(
                         | {"dev_utterances": int(whole[arm].sum()), "chosen": place == best}
                         for place, arm in enumerate(arms)
                     ]
+                which = f"{selection.cell}, {modality}, fold {fold}" + ("" if alike else f", seed {of_seeds[0]}")
                 if not whole[selection.arms[0]].any():
-                    which = f"fold {fold}" + ("" if alike else f", seed {of_seeds[0]}")
-                    notes.append(f"{selection.cell}, {modality}, {which}: no dev rows; the first candidate is taken")
+                    notes.append(f"{which}: no dev rows; the first candidate is taken")
+                elif sum(score is not None for score in by_part[selection.arms[0]]) == 1:
+                    notes.append(f"{which}: a single dev part, so no standard error to ask for; the best on it is taken")
     return Chosen(rows, notes)
+
+
+def best_of(scores: Sequence[float | None], gains: Sequence[tuple[float | None, float | None]]) -> int:
+    """The place of the candidate that is taken, by the rule that `compared` describes.
+
+    Args:
+      scores: UA of each candidate on all dev rows together, None without any.
+      gains: of each over the first, mean over dev parts and standard error (None of a single part).
+    """
+    told = [place == 0 or se is None or (gain or 0.0) > se for place, (gain, se) in enumerate(gains)]
+    open_to = [-np.inf if ua is None or not may else ua for ua, may in zip(scores, told, strict=True)]
+    return int(np.argmax(open_to))
 
 
 def _mean_ua(counts: np.ndarray) -> float | None:
@@ -160,7 +173,7 @@ def _mean_ua(counts: np.ndarray) -> float | None:
     return float(unweighted_average_recall(counts[there]).mean()) if there.any() else None
 
 
-def _gain(scores: Sequence[float | None], first: Sequence[float | None]) -> tuple[float | None, float | None]:
+def gain_over(scores: Sequence[float | None], first: Sequence[float | None]) -> tuple[float | None, float | None]:
     """Mean over parts of the difference to the first candidate, and its standard error; None where parts are too few."""
     found = [a - b for a, b in zip(scores, first, strict=True) if a is not None and b is not None]
     se = float(np.std(found, ddof=1) / np.sqrt(len(found))) if len(found) > 1 else None

@@ -272,12 +272,13 @@ class Config:
     combination. Cells of --ablate and --grid come together."""
     select: Literal["off", "dev"] = "off"
     """dev: chooses for every fold and label fraction, for audio and for both modalities together, on speaker-disjoint parts of
-    the training part alone, among --candidates, and trains the chosen one on all of it: the variant selected. It is compared
-    with none, whose head is chosen alike among --none-candidates; their rows carry the cell select=dev."""
+    the training part alone (or the corpus' own development part, where no two folds can serve each other), among --candidates,
+    and trains the chosen one on all of the training part: the variant selected. It is compared with none, whose head is chosen
+    alike among --none-candidates; their rows carry the cell select=dev."""
     candidates: tuple[str, ...] = ()
     """--select: what selected is chosen among, each a variant with settings in one argument, such as "noise generate.ratio=2".
-    The first is taken where the parts can't tell: another has to gain more than the gain's standard error. Default: a list of
-    seven (infoser/candidates.py)."""
+    The first is taken unless another gains more than the gain's standard error over the parts (of a single part, more than
+    nothing). Default: a list of seven (infoser/candidates.py)."""
     none_candidates: tuple[str, ...] = ()
     """--select: what none is chosen among, such as "none classify.dropout=0.7". Default: a list of seven head settings. The
     longer of both lists is cut to the length of the other."""

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from infoser import experiment, parts, run_folder, shards
-from infoser.cells import SELECTED, sweep
+from infoser import digests, experiment, parts, run_folder, shards
+from infoser.cells import SELECTED, root_of, sweep
 from infoser.choosing import composed
 from infoser.config import Config
 from infoser.corpora import brought_to, check_alike, check_frames_alike, concatenate, rows_of, standardised
@@ -29,7 +29,7 @@ from infoser.metrics.model_scores import Posterior, restricted, score_models
 from infoser.metrics.scores import Scores
 from infoser.overlap import check_unseen, speakers_of_one_name
 from infoser.protocols import subsets
-from infoser.results import provenance
+from infoser.results import label_fraction_of, provenance
 from infoser.runs import HeadOutputs, run_space
 from infoser.shared_classes import SharedClasses, share_classes
 from infoser.stages.classify import MODALITIES
@@ -285,9 +285,11 @@ def _scored(
         masks={name: mask[read] for name, mask in masks.items()},
         protocol=PROTOCOL,
         label_fraction=config.label_fraction,
+        base_cell=root_of(config),
     )
     choices = {"target": target.scored.name, "normalise": request.normalise, "among": request.among}
-    return Scores([choices | row for row in scores.rows], scores.notes)
+    rows = [choices | row | {"label_fraction": label_fraction_of(row["cell"], config)} for row in scores.rows]
+    return Scores(rows, scores.notes)
 
 
 def _appended(corpus: Corpus, folds: Sequence[Fold], target: _Target) -> tuple[Corpus, list[Fold]]:
@@ -323,7 +325,8 @@ def _provenance(
 ) -> dict[str, Any]:
     """What a reader needs to know of where the numbers come from."""
     protocol, _ = experiment.plan_folds(config, corpus)
-    trained = provenance(config, corpus, protocol, folds)
+    whole, _ = parts.complete(experiment.parts_of(request.folder, config, corpus))
+    trained = provenance(config, corpus, protocol, folds, whole.seeds)
     return {
         "run": trained,
         "target": {
@@ -343,8 +346,11 @@ def _provenance(
         },
         "normalise": request.normalise,
         "among": request.among,
-        "models": {name: [fold.name for fold in own] for name, (_, own) in models.items()},
-        "seeds": list(config.seeds),
+        "models": {
+            name: [one.name for one in own if name == run_folder.FINAL or one.name in whole.folds]
+            for name, (_, own) in models.items()
+        },
+        "seeds": list(whole.seeds),
     }
 
 
@@ -357,6 +363,7 @@ def file_name(request: Request, results: Mapping[str, Any]) -> str:
     chosen = {"normalise": (normalise, "training"), "among": (request.among, "shared"), "fold": (request.fold, "")}
     parts += [f"{name}={value}" for name, (value, default) in chosen.items() if value != default]
     parts += [] if request.text else ["no-text"]
+    parts += [f"classes={digests.of_values(sorted(request.classes))[:8]}"] if request.classes else []
     return re.sub(r"[^\w.+=,-]", "_", ",".join(parts))
 
 

@@ -318,7 +318,7 @@ def run(
         "table": results.long_table(rows, scores, found, config),
         "quality": quality,
         "notes": list(dict.fromkeys(notes + scores.notes)),
-        "provenance": results.provenance(config, corpus, results.protocol_name(protocol, config), scored),
+        "provenance": results.provenance(config, corpus, results.protocol_name(protocol, config), scored, whole.seeds),
         **({} if chosen is None else {"selection": chosen.rows}),
     }
 

@@ -11,6 +11,9 @@ from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.links import LINKS, components, link_codes
 
+#: What tables call their aggregates, and run folders the final model.
+RESERVED = ("mean", "pooled", "ensemble", "final")
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -53,7 +56,7 @@ def check_folds(corpus: Corpus, folds: Sequence[Fold], *, protocol: str, keep_pa
     `protocol` is a resolved name, not 'auto'.
 
     Raises:
-      InfoserError: naming the fold and what crosses.
+      InfoserError: naming the fold and what crosses, or a name that no fold can have.
     """
     codes = link_codes(corpus)
     between_training = kept_apart(corpus, codes, protocol, keep_partner)
@@ -65,6 +68,11 @@ def check_folds(corpus: Corpus, folds: Sequence[Fold], *, protocol: str, keep_pa
     }
     if len({fold.name for fold in folds}) < len(folds):
         raise InfoserError(f"two folds have the same name: {', '.join(fold.name for fold in folds)}")
+    taken = [fold.name for fold in folds if fold.name in RESERVED]
+    if taken:
+        raise InfoserError(
+            f"a fold can't be called {taken[0]!r}: tables name something else so; rename the session, speaker, split or corpus"
+        )
     if folds and _repeats(np.concatenate([fold.test for fold in folds])):
         raise InfoserError("an utterance is in the test parts of two folds")
     made = synthetic.mask(corpus)

@@ -9,7 +9,8 @@ import numpy as np
 
 import infoser
 from infoser import joining, parallel, protocols
-from infoser.cells import PRIMARY_MODALITIES, SELECTED, Sweep, base_of, primary_of, root_of
+from infoser.cells import PRIMARY_MODALITIES, SELECTED, Sweep, base_of, cell_name, primary_of
+from infoser.concerns import concerns
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.leakage import Fold
@@ -17,7 +18,7 @@ from infoser.links import speaker_clusters
 from infoser.metrics.intervals import holm
 from infoser.metrics.label_multiplier import label_multiplier
 from infoser.metrics.scores import Predictions, Scores, score_rows
-from infoser.overrides import overrides_of, value_of
+from infoser.overrides import applied, overrides_of, value_of
 from infoser.saved_config import fingerprint
 from infoser.stages.classify import MODALITIES
 from infoser.variants import REFERENCE
@@ -56,7 +57,7 @@ def scored(
             label_fraction=config.label_fraction,
             base_cell=root,
         )
-        scores += [row | {"label_fraction": _at(row["cell"], config)} for row in part.rows]
+        scores += [row | {"label_fraction": label_fraction_of(row["cell"], config)} for row in part.rows]
         p_values |= part.p_values
         notes += [f"{note}{which and f' (utterances{which})'}" for note in part.notes]
     return Scores(scores, notes, p_values)
@@ -121,37 +122,37 @@ def long_table(rows: Sequence[dict[str, Any]], scores: Scores, found: Sweep, con
 
 def _multiples(rows: Sequence[dict[str, Any]], config: Config) -> list[dict[str, Any]]:
     """The columns of label multipliers of every row; none at all where no cells differ in their label fraction alone."""
+    bases = {cell: _reference_cell(cell, config) for cell in dict.fromkeys(row["cell"] for row in rows)}
     curves: dict[tuple[str, str, str], dict[float, float]] = {}
     for row in rows:
         if row["aggregate"] == "pooled" and row["variant"] == REFERENCE:
-            curves.setdefault(_curve(row), {})[_at(row["cell"], config)] = row["ua"]
+            curve = bases[row["cell"]], row["modality"], row["subset"]
+            curves.setdefault(curve, {})[label_fraction_of(row["cell"], config)] = row["ua"]
     if all(len(curve) < 2 for curve in curves.values()):
         return [{} for _ in rows]
     ends = {f"label_multiplier{end}": f"ua_minus_none{end}" for end in ("", "_low", "_high")}
     found = []
     for row in rows:
         own: dict[str, Any] = {f"{name}{part}": None for name in ends for part in ("", "_bound")}
-        rest, modality, subset = _curve(row)
-        curve = curves.get((rest, modality, subset), {})
-        at = _at(row["cell"], config)
-        if at not in curve:  # the reference is then that of the base cell, as in the differences
-            curve = curves.get((root_of(config), modality, subset), {})
-        if row["aggregate"] == "pooled" and row.get("ua_minus_none") is not None and len(curve) > 1:
+        curve = curves.get((bases[row["cell"]], row["modality"], row["subset"]), {})
+        at = label_fraction_of(row["cell"], config)
+        if row["aggregate"] == "pooled" and row.get("ua_minus_none") is not None and len(curve) > 1 and at in curve:
             for name, end in ends.items():
                 if row.get(end) is not None:
-                    reached = row["ua"] + (row[end] - row["ua_minus_none"])
-                    own[name], own[f"{name}_bound"] = label_multiplier(reached, at, curve)
+                    own[name], own[f"{name}_bound"] = label_multiplier(row[end], at, curve)
         found.append(own)
     return found
 
 
-def _curve(row: dict[str, Any]) -> tuple[str, str, str]:
-    """What the points of a learning curve share: their cell but for the label fraction, modality and subset."""
-    rest = " ".join(one for one in row["cell"].split(" ") if not one.startswith("label-fraction="))
-    return rest, row["modality"], row["subset"]
+def _reference_cell(cell: str, config: Config) -> str:
+    """What the points of the reference's learning curve share: the cell's settings that concern it, but for the fraction."""
+    own = overrides_of(cell)
+    settings = applied(base_of(config), own)
+    kept = {k: v for k, v in own.items() if k != "label-fraction" and concerns(k, REFERENCE, settings)}
+    return cell_name(base_of(config), kept)
 
 
-def _at(cell: str, config: Config) -> float:
+def label_fraction_of(cell: str, config: Config) -> float:
     """The label fraction of a cell."""
     return overrides_of(cell).get("label-fraction", config.label_fraction)
 
@@ -164,8 +165,18 @@ def protocol_name(protocol: str, config: Config) -> str:
     return ", ".join([protocol, *departures])
 
 
-def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fold]) -> dict[str, Any]:
-    """What a reader needs to know of where the numbers come from."""
+def provenance(
+    config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fold], seeds: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """What a reader needs to know of where the numbers come from.
+
+    Args:
+      config: the settings.
+      corpus: the corpus.
+      protocol: resolved.
+      folds: that are scored.
+      seeds: that are scored, if not all of the settings'.
+    """
     return {
         "infoser": infoser.__version__,
         "config_fingerprint": fingerprint(config),
@@ -188,6 +199,7 @@ def provenance(config: Config, corpus: Corpus, protocol: str, folds: Sequence[Fo
         },
         "protocol": protocol,
         "folds": {fold.name: {"train": len(fold.train), "test": len(fold.test)} for fold in folds},
+        "seeds": list(config.seeds if seeds is None else seeds),
         "devices": parallel.device_kind(),
         "versions": parallel.versions(),
     }

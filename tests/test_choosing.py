@@ -173,6 +173,25 @@ def test_where_no_dev_row_can_be_read_the_first_is_taken_and_it_is_said() -> Non
     assert found.notes[0] == "select=dev, audio, fold session1: no dev rows; the first candidate is taken"
 
 
+def test_a_single_dev_part_has_no_error_and_that_is_said() -> None:
+    one = dict(list(inner(1.0).items())[:1])
+    counts = choosing.dev_counts(one, heads(one, (0,), {ARMS[1]: 0.65}), CORPUS, 1.0)
+    found = choosing.compared(selection(), {0: list(one.values())}, counts, folds=NAMES[:1], modalities=["audio"], n_classes=4)
+    assert {row["dev_gain_se"] for row in found.rows} == {None}
+    best = max((row for row in found.rows if row["variant"] == "selected"), key=lambda row: row["dev_ua"])
+    assert best["chosen"] and best["dev_gain"] > 0
+    assert found.notes == [
+        "select=dev, audio, fold session1: a single dev part, so no standard error to ask for; the best on it is taken"
+    ]
+
+
+def test_the_best_of_those_that_gain_more_than_the_error() -> None:
+    assert choosing.best_of([0.5, 0.6, 0.7], [(0.0, 0.0), (0.1, 0.05), (0.2, 0.3)]) == 1
+    assert choosing.best_of([0.5, 0.6], [(0.0, 0.0), (0.1, 0.1)]) == 0  # as large as the error is not above it
+    assert choosing.best_of([0.5, 0.6], [(0.0, None), (0.1, None)]) == 1
+    assert choosing.best_of([None, None], [(None, None), (None, None)]) == 0
+
+
 def taken(*purposes: tuple[str, str, str, int | None, tuple[str, str]]) -> Chosen:
     rows = []
     for *purpose, arm in purposes:

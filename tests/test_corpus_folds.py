@@ -8,6 +8,7 @@ import pytest
 from infoser.corpora import concatenate, named_apart
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
+from infoser.leakage import RESERVED
 from infoser.protocols import make_folds, resolve_protocol
 
 SIZES = {"a": 40, "b": 30, "c": 20}
@@ -62,6 +63,16 @@ def test_a_dev_part_is_of_whole_training_speakers():
     assert dev and not dev & train and not any(name.startswith("b:") for name in dev | train)
     assert 0.1 < len(fold.dev) / corpus.labelled[np.concatenate([fold.dev, fold.train])].sum() < 0.3
     assert "dev part" in fold.notes[0]
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_no_fold_is_called_as_tables_call_something_else(name):
+    corpus = several("b")
+    columns = {"corpus": np.where(corpus.columns["corpus"] == "b", name, corpus.columns["corpus"])}
+    roles = [one | {"name": name if one["name"] == "b" else one["name"]} for one in corpus.provenance["corpora"]]
+    renamed = dataclasses.replace(corpus, columns=columns, provenance={"corpora": roles})
+    with pytest.raises(InfoserError, match=f"a fold can't be called '{name}'"):
+        make_folds(renamed, "auto")
 
 
 @pytest.mark.parametrize("protocol", ["corpus", "cross-corpus"])

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from infoser import demo, inner_folds, synthetic
+from infoser import demo, inner_folds, nested, synthetic
 from infoser.config import Config, Data
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
@@ -126,6 +126,23 @@ def test_a_single_speaker_can_not_be_divided() -> None:
     split = np.where(corpus.speaker == speaker, "train", np.where(corpus.session == "5", "test", "other"))
     with pytest.raises(InfoserError, match="single speaker; the corpus is too small to choose on; leave --select out"):
         made(dataclasses.replace(corpus, split=split), "official")
+
+
+def test_parts_without_which_training_lacks_a_class_are_left_out_of_the_choice() -> None:
+    corpus = demo.sample()
+    split = np.where(corpus.session == "5", "test", "train")
+    label = np.where((corpus.label == 3) & ~np.isin(corpus.session, ["1", "5"]), -1, corpus.label)  # class 3 in session 1 alone
+    corpus = dataclasses.replace(corpus, split=split, label=label.astype(np.int32))
+    folds = make_folds(corpus, "official")
+    found = inner_folds.inner_folds(corpus, "official", folds, ["test"], shared=True)
+    assert sorted(3 in corpus.label[one.fold.train] for one in found) == [False, True, True, True]
+    plan = nested.plan(Config(data=Data("demo"), select="dev", variants=("none",)), corpus, "official", folds)
+    assert plan is not None and {3 in corpus.label[one.train] for one in plan.inner_folds} == {True}
+    assert len(plan.inner_folds) == 3
+    assert any("1 of 4 inner folds × seeds left out, where some class has no label" in note for note in plan.notes)
+    nowhere = np.where((label == 3) & (corpus.session != "5"), -1, label).astype(np.int32)
+    with pytest.raises(InfoserError, match="without any part of its speakers, training lacks a class"):
+        inner_folds.inner_folds(dataclasses.replace(corpus, label=nowhere), "official", folds, ["test"], shared=True)
 
 
 def synthetic_corpus() -> Corpus:

@@ -41,6 +41,36 @@ def table(*flags: str) -> dict[tuple[str, ...], dict[str, Any]]:
     return {tuple(row[name] for name in key): row for row in made}
 
 
+def test_settings_that_do_not_concern_none_share_its_learning_curve() -> None:
+    config = presets.parse(
+        ["demo", "--variants", "none", "noise", "--grid", "label-fraction=1,0.25,0.1", "--grid", "generate.ratio=1,2"]
+        + ["--grid", "classify.width=32,64", "--classify.width", "32"]
+    )
+    curves = {"classify.width=32": {1.0: 0.7, 0.25: 0.6, 0.1: 0.5}, "classify.width=64": {1.0: 0.8, 0.25: 0.6, 0.1: 0.4}}
+    found = sweep(config)
+    rows = []
+    for cell, variant in found.arms:
+        own = cell.split(" ") if cell else []
+        at = next((float(one.partition("=")[2]) for one in own if one.startswith("label-fraction")), 1.0)
+        width = next((one for one in own if one.startswith("classify.width")), "classify.width=32")
+        gain = {"ua_minus_none": 0.0 if at == 1 else 0.1, "ua_minus_none_low": None, "ua_minus_none_high": None}
+        rows.append(
+            {"cell": cell, "variant": variant, "modality": "audio", "subset": "all", "aggregate": "pooled"}
+            | {"ua": curves[width][at], "recalls": {}, "confusion": []}
+            | (gain if variant == "noise" else {"ua_minus_none": None})
+        )
+    made = {
+        row["cell"]: row for row in results.long_table(rows, Scores(rows, [], {}), found, config) if row["variant"] == "noise"
+    }
+    assert any("generate.ratio=2" in cell and "label-fraction=0.1" in cell for cell in made)
+    for cell, row in made.items():
+        wide = "classify.width=64" in cell
+        # Half a point of the narrow curve is one step of it, of the wide one half a step (in ln f).
+        expected = {1.0: 1.0, 0.25: 4.0 ** (0.5 if wide else 1.0), 0.1: 2.5 ** (0.5 if wide else 1.0)}
+        assert row["label_multiplier"] == pytest.approx(expected[row["label-fraction"]]), cell
+        assert row["label_multiplier_bound"] == ""
+
+
 def test_overrides_are_columns_and_base_values_are_filled_in() -> None:
     made = table()
     columns = {arm: made[*arm, "audio", "all", "mean"] for arm in ARMS}

@@ -26,7 +26,8 @@ _COLUMNS = {
     "emotion": "the class, by an emotion code that the source corpus counts as it",
     "speaker": "'' for a synthetic row: nobody spoke it",
     "synthetic": "true for every generated row",
-    "made_from": "the name of the set of utterances that the row was made from; the ids' hashes are in `made_from_NAME`",
+    "made_from": "the name of the set of utterances that the row was made from; the ids' hashes are in `made_from_NAME` of the "
+    ".npz, and in export.json",
     "made_by": "run folder/variant/model/seed/draw seed",
     "condition": "the class that the row was made from; '' where it was none",
     "text_from": "the real utterance whose text goes with the row; '' for none",

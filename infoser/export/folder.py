@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infoser import digests
+from infoser import digests, synthetic
 from infoser.errors import InfoserError
 from infoser.export import card, rows, source
 from infoser.export.formats import WRITERS
@@ -113,7 +113,10 @@ def _write(export: rows.Export, formats: Sequence[str], out: Path, *, overwrite:
         whole = staging / "export"
         whole.mkdir()
         notes = [note for name in formats for note in WRITERS[name](export, whole)]
-        (whole / _EXPORT).write_text(json.dumps(export.metadata, indent=1) + "\n", encoding="utf-8")
+        # What the rows were made from goes with every format: not all of them have a place for it.
+        sets = {name: synthetic.encoded(hashes) for name, hashes in export.made_from.items()}
+        described = json.dumps({**export.metadata, "made_from_sets": sets}, indent=1)
+        (whole / _EXPORT).write_text(described + "\n", encoding="utf-8")
         (whole / _CARD).write_text(card.text(export, formats, notes), encoding="utf-8")
         digests.seal(whole)
         _publish(whole, out, staging / "replaced")

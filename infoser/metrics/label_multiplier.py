@@ -25,25 +25,28 @@ class Multiplier(NamedTuple):
         return f"{self.bound} {self.value:.2g}".lstrip()
 
 
-def label_multiplier(reached: float, at: float, curve: Mapping[float, float]) -> Multiplier:
-    """f / `at`, f being the label fraction at which the learning curve comes to `reached`.
+def label_multiplier(gain: float, at: float, curve: Mapping[float, float]) -> Multiplier:
+    """f / `at`, f being the label fraction at which the learning curve is `gain` above what it is at `at`.
 
     Between the fractions that were trained, the curve is linear in ln f; where the reference is worse with more labels than
-    with fewer, which only chance makes it, both have their mean (`monotone`). Where the curve is level, f is its smallest
-    there. Beyond its ends nothing is known but that.
+    with fewer, which only chance makes it, both have their mean (`monotone`), and gains count from there. Where the curve is
+    level, f is its smallest there; a gain of nothing is 1. Beyond its ends nothing is known but that.
 
     Args:
-      reached: a UA.
-      at: the label fraction that it was reached with.
-      curve: the reference's UA by label fraction, at least one.
+      gain: a difference in UA to the reference at the same label fraction.
+      at: that label fraction.
+      curve: the reference's UA by label fraction, that of `at` among them.
 
     Raises:
-      ValueError: for no curve, or a fraction that is not positive.
+      ValueError: for a curve without `at`, or a fraction that is not positive.
     """
-    if not curve or min(*curve, at) <= 0:
+    if at not in curve or min(curve) <= 0:
         raise ValueError(f"a learning curve over positive label fractions is needed, not {dict(curve)} at {at}")
+    if gain == 0:
+        return Multiplier(1.0, "")
     fractions = sorted(curve)
     recalls = monotone(np.array([curve[one] for one in fractions], np.float64))
+    reached = recalls[fractions.index(at)] + gain
     if reached > recalls[-1]:
         return Multiplier(fractions[-1] / at, ">")
     if reached < recalls[0]:

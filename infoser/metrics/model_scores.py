@@ -53,6 +53,7 @@ def score_models(
     masks: Mapping[str, Bool[np.ndarray, " utterances"]],
     protocol: str,
     label_fraction: float,
+    base_cell: str = "",
 ) -> Scores:
     """Rows with the keys of `score_rows`, of each fold, of `mean`, and of `ensemble` where there are two folds or more.
 
@@ -69,14 +70,15 @@ def score_models(
       speaker: what intervals resample.
       classes: the class names in label order.
       masks: the subsets.
-      protocol, label_fraction: copied into every row.
+      protocol, label_fraction: copied into every row; the cell may name another label fraction.
+      base_cell: whose `none` is the reference of cells without one.
 
     Raises:
       ValueError: as `score_rows` does.
     """
     rows = np.arange(len(label))
     common: dict[str, Any] = {"label": label, "speaker": speaker, "classes": classes}
-    common |= {"protocol": protocol, "label_fraction": label_fraction}
+    common |= {"protocol": protocol, "label_fraction": label_fraction, "base_cell": base_cell}
     folds = list(dict.fromkeys(each.fold for each in posteriors))
     single = [_predicted(each, each.fold, each.probability, rows) for each in posteriors]
     scores = score_rows(single, subset_masks=dict.fromkeys(folds, masks), **common)

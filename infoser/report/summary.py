@@ -9,6 +9,7 @@ from typing import Any
 
 from infoser.cells import SELECTED
 from infoser.report.cells import multiplier
+from infoser.report.labels import visible
 from infoser.run_folder import write
 
 Row = Mapping[str, Any]
@@ -33,6 +34,9 @@ _LATEX = {
     "×": r"$\times$",
 }
 _MARKDOWN = {one: f"\\{one}" for one in "\\`*_{}[]<>#|~"}
+#: The last character that pdfLaTeX sets without further packages, and what to do about others: they stay as they are.
+_LATIN = 0x17F
+_OTHER_SCRIPTS = "needs XeLaTeX or LuaLaTeX and a font for the names' scripts: pdfLaTeX stops at some of their characters"
 _HEADINGS = ("cell", "variant", "UA mean", "WA mean", "F1 mean", "UA pooled", "UA − none, pooled", "p", "p, Holm")
 
 
@@ -72,7 +76,7 @@ def summary(results: Mapping[str, Any]) -> Summary:
     members = [row for row in rows if row["family"]]
     family = (
         f"p: bootstrap-t over speakers, of the pooled difference; p, Holm: after Holm's method over the primary family "
-        f"`{members[0]['family']}` ({members[0]['family_size']} comparisons: pooled UA − none on all utterances, "
+        f"{members[0]['family']} ({members[0]['family_size']} comparisons: pooled UA − none on all utterances, "
         f"{_family(members[0]['family'])}); * p, Holm below {LEVEL}."
         if members
         else "No difference is compared."
@@ -87,14 +91,18 @@ def summary(results: Mapping[str, Any]) -> Summary:
     if multiples:
         caption += (
             " labels ×: the equivalent multiple of the labels, by the learning curve of none (linear in the logarithm of the "
-            "label fraction, never falling); [ ]: at the ends of the difference's interval; > and <: beyond the curve."
+            "label fraction, never falling); [ ]: at the ends of the difference's interval, the curve taken as given; > and <: "
+            "beyond the curve."
         )
     return Summary(caption, _HEADINGS + (("labels ×",) if multiples else ()), sections)
 
 
 def _family(name: str) -> str:
     if name == SELECTED:
-        return "selected by audio and both, with all labels and a tenth of them: fixed beforehand; all else is exploratory"
+        return (
+            "selected by audio and both, with all labels and a tenth of them, whichever of the four are here; all else is "
+            "exploratory"
+        )
     return "every modality, every arm of the family"
 
 
@@ -109,7 +117,7 @@ def markdown(table: Summary) -> str:
             "|---" * len(table.headings) + "|",
         ]
         lines += ["| " + " | ".join(_escaped(one, _MARKDOWN) for one in line) + " |" for line in body] + [""]
-    return "\n".join([*lines, _escaped(table.caption, _MARKDOWN | {"`": "`", "[": "[", "]": "]", "*": "\\*"}), ""])
+    return "\n".join([*lines, _escaped(table.caption, _MARKDOWN), ""])
 
 
 def latex(table: Summary) -> str:
@@ -123,7 +131,7 @@ def latex(table: Summary) -> str:
         "% needs \\usepackage{booktabs,longtable}",
         r"\begingroup\small",
         rf"\begin{{longtable}}{{{columns}}}",
-        rf"\caption{{{_escaped(table.caption.replace('`', ''), _LATEX)}}}\\",
+        rf"\caption{{{_escaped(table.caption, _LATEX)}}}\\",
     ]
     for end in (r"\endfirsthead", r"\endhead"):
         lines += [r"\toprule", line(table.headings), r"\midrule", end]
@@ -131,7 +139,10 @@ def latex(table: Summary) -> str:
     for number, (heading, body) in enumerate(table.sections):
         lines += [r"\midrule"] if number else []
         lines += [rf"\multicolumn{{{len(table.headings)}}}{{l}}{{\emph{{{_escaped(heading, _LATEX)}}}}} \\", *map(line, body)]
-    return "\n".join([*lines, r"\end{longtable}", r"\endgroup", ""])
+    text = "\n".join([*lines, r"\end{longtable}", r"\endgroup", ""])
+    if any(ord(one) > _LATIN for one in text):
+        text = f"% {_OTHER_SCRIPTS}\n{text}"
+    return text
 
 
 def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
@@ -162,7 +173,7 @@ def _line(mean: Row, pooled: Row, multiples: bool) -> tuple[str, ...]:
 
 
 def _escaped(text: str, by: Mapping[str, str]) -> str:
-    return "".join(by.get(one, one) for one in " ".join(text.split()))
+    return "".join(by.get(one, one) for one in visible(" ".join(text.split())))
 
 
 def _percent(value: float) -> str:

@@ -262,6 +262,11 @@ def test_every_format_at_once_with_a_card_and_nothing_beside_it(finished: Path, 
     card = (out / "README.md").read_text()
     assert "`infogan`" in card and "demo run" in card and "| angry | angry | 5 | 0 |" in card
     assert not any(str(tmp_path) in path.read_text() for path in (out / "README.md", out / "export.json"))
+    # What the rows were made from is there for readers of any format.
+    with np.load(out / "synthetic.npz", allow_pickle=False) as arrays:
+        (name,) = set(arrays["made_from"].tolist())
+        sets = json.loads((out / "export.json").read_text())["made_from_sets"]
+        assert sets == {name: synthetic.encoded(arrays[f"made_from_{name}"])}
 
 
 def contents(folder: Path) -> dict[str, str]:

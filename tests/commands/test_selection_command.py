@@ -129,7 +129,7 @@ def test_the_tables_name_the_family_and_the_multiples_of_labels(selected: Any) -
         assert row["label_multiplier_bound"] in (("", "<", ">") if there else (None,))
     for name in ("table.md", "table.tex"):
         text = (folder / name).read_text()
-        assert "labels" in text and "fixed beforehand" in text and "2 comparisons" in text
+        assert "labels" in text and "whichever of the four are here" in text and "2 comparisons" in text
     assert "labels ×: how many times the labels none needs" in outcome.out
 
 
@@ -235,6 +235,7 @@ def test_what_was_chosen_is_scored_on_another_corpus_fold_by_fold(
     arms = {(row["cell"], row["variant"]) for row in rows}
     plain = {(cell, variant) for cell in ("", "label-fraction=0.1") for variant in ("none", "noise")}
     assert arms == plain | {(cell, variant) for cell in CELLS for variant in ("none", "selected")}
+    assert all(row["label_fraction"] == (0.1 if "label-fraction=0.1" in row["cell"] else 1.0) for row in rows)
 
 
 HELD_OUT = "session2"

@@ -1,5 +1,7 @@
 """Scores of several models on the same utterances, against what each of them scores alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -58,6 +60,13 @@ def test_the_mean_s_difference_lies_in_its_interval(rows):
     row = rows["noise", "all", "mean"]
     assert_allclose(row["ua_minus_none"], row["ua"] - rows["none", "all", "mean"]["ua"])
     assert row["ua_minus_none_low"] < row["ua_minus_none"] < row["ua_minus_none_high"]
+
+
+def test_the_reference_of_a_cell_without_one_is_the_base_cell_s():
+    moved = [dataclasses.replace(one, cell="space=joined" + " more" * (one.variant == "noise")) for one in POSTERIORS]
+    for base, compared in (("space=joined", True), ("", False)):
+        found = [row for row in score_models(moved, **SETTINGS, base_cell=base).rows if row["variant"] == "noise"]
+        assert found and all((row["ua_minus_none"] is not None) == compared for row in found)
 
 
 def test_one_model_has_no_ensemble():

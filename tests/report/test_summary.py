@@ -48,7 +48,7 @@ def test_it_names_metric_fold_rule_and_n(results: dict[str, Any]) -> None:
         "macro-F1",
         "Folds by session: session1, session2",
         "3 seeds",
-        "`ratio` (12 comp",
+        "family ratio (12 comp",
     ):
         assert words in table.caption
     first, _, last = table.sections[0][1]
@@ -62,6 +62,20 @@ def test_markdown_is_escaped_and_rectangular(results: dict[str, Any]) -> None:
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len(tables) == 2 * 5 and {line.replace("\\|", "").count("|") for line in tables} == {10}
     assert "<script>" not in text and r"\<script\>" in text
+
+
+def test_names_of_folds_are_inert_and_other_scripts_are_said(results: dict[str, Any]) -> None:
+    names = ("[x](javascript:alert(1))", "会话1", "Мария", "a\u202eb", "c\x07d")
+    results["provenance"]["folds"] = dict.fromkeys(names, {})
+    table = summary.summary(results)
+    text = summary.markdown(table)
+    assert "[x](" not in text and r"\[x\](javascript:alert(1))" in text
+    written = summary.latex(table)
+    for made in (text, written):
+        assert "会话1, Мария, a\ufffdb, c\ufffdd" in made
+    assert written.startswith("% needs XeLaTeX or LuaLaTeX")
+    results["provenance"]["folds"] = {"é": {}}
+    assert "XeLaTeX" not in summary.latex(summary.summary(results))
 
 
 def test_latex_parses_and_is_escaped(results: dict[str, Any]) -> None:
