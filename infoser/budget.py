@@ -12,14 +12,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from infoser import exchange, parallel, parts
+from infoser import exchange, parallel, parts, run_folder
 from infoser.config import Config
 from infoser.corpus import Corpus
-from infoser.execution import Planned, planned, run_planned
+from infoser.errors import InfoserError
+from infoser.execution import Planned, modalities_of, planned, run_planned
 from infoser.generators import new_structures
 from infoser.leakage import Fold
 from infoser.parts import ArmName, Part
-from infoser.stages.classify import MODALITIES
 from infoser.trainer import TIMES, Trainer, say
 from infoser.validation import seconds
 from infoser.variants import CONTROLS, GENERATORS
@@ -29,7 +29,7 @@ _CALIBRATION_STEPS, _CALIBRATION_CHUNK = 60, 20
 
 @dataclass(frozen=True)
 class Rates:
-    """What training takes, by the stages' names.
+    """What training takes, by the stages' names; of heads also by what they read (`classify/audio`), as far as that is known.
 
     Attributes:
       step_s: seconds that a step of one run takes, of all that train together.
@@ -45,8 +45,13 @@ class Rates:
 
     def of(self, stage: str, runs: int, steps: int, structures: int = 1) -> float:
         """Seconds for so many runs of a stage; one that was never timed takes as long as the slowest that was."""
-        step_s = self.step_s.get(stage, max(self.step_s.values(), default=0.0))
-        return structures * self.compile_s.get(stage, max(self.compile_s.values(), default=0.0)) + step_s * runs * steps
+        return structures * _rate(self.compile_s, stage) + _rate(self.step_s, stage) * runs * steps
+
+
+def _rate(rates: dict[str, float], stage: str) -> float:
+    """The rate of a stage, of heads of one modality that of all heads if need be, else the slowest."""
+    known = (rates[name] for name in (stage, stage.partition("/")[0]) if name in rates)
+    return next(known, max(rates.values(), default=0.0))
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,29 @@ class Choice:
       seconds: what they and what was begun before are going to take.
       lines: what will and won't be finished, for the user.
       left: whether anything is left for another time.
+      final: whether a final refit that is asked for is trained.
     """
 
     todo: list[Part]
     seconds: float
     lines: list[str]
     left: bool
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class Final:
+    """The final refit that is asked for.
+
+    Attributes:
+      plans: what it trains.
+      begun: whether the run folder has something of it, which goes on first, as begun parts do.
+      finished: whether it has all of it.
+    """
+
+    plans: Sequence[Planned]
+    begun: bool = False
+    finished: bool = False
 
 
 def measured(folder: Path) -> Rates | None:
@@ -81,15 +103,16 @@ def measured(folder: Path) -> Rates | None:
     for one in lines:
         if one["what"] == "branch":
             continue
+        stage = f"{one['what']}/{one['modality']}" if one.get("modality") else one["what"]
         rest = one["steps"] - one["first_chunk_steps"]
         if rest <= 0:
-            step_s.setdefault(one["what"], []).append(one["seconds"] / (one["runs"] * one["steps"]))
+            step_s.setdefault(stage, []).append(one["seconds"] / (one["runs"] * one["steps"]))
             continue
         each = (one["seconds"] - one["first_chunk_s"]) / rest
-        step_s.setdefault(one["what"], []).append(each / one["runs"])
-        compile_s.setdefault(one["what"], []).append(max(0.0, one["first_chunk_s"] - each * one["first_chunk_steps"]))
+        step_s.setdefault(stage, []).append(each / one["runs"])
+        compile_s.setdefault(stage, []).append(max(0.0, one["first_chunk_s"] - each * one["first_chunk_steps"]))
     branches = [one for one in lines if one["what"] == "branch" and one["heads"]]
-    if "classify" not in step_s:
+    if not any(stage.partition("/")[0] == "classify" for stage in step_s):
         return None
     return Rates(
         {stage: median(values) for stage, values in step_s.items()},
@@ -100,7 +123,10 @@ def measured(folder: Path) -> Rates | None:
 
 
 def calibrated(config: Config, corpus: Corpus, folds: Sequence[Fold], arms: Sequence[ArmName]) -> Rates:
-    """The rates of a few steps of every stage of the first cell on one fold, in a folder that is thrown away."""
+    """The rates of a few steps of every stage of the first cell on one fold, of heads of each modality that the corpus has.
+
+    They train in a folder that is thrown away.
+    """
     short = {"steps": _CALIBRATION_STEPS}
     small: Any = {stage: dataclasses.replace(getattr(config, stage), **short) for stage in ("align", "generate", "classify")}
     seeds = tuple(range(parallel.device_count()))
@@ -108,19 +134,20 @@ def calibrated(config: Config, corpus: Corpus, folds: Sequence[Fold], arms: Sequ
     mode = parallel.make_mode(config.parallel, config.accumulate)
     with tempfile.TemporaryDirectory(prefix="infoser-calibration-") as folder:
         trainer = Trainer(Path(folder), chunk_steps=_CALIBRATION_CHUNK, checkpoint_every_s=3600.0, mode=mode)
-        run_planned(planned(dataclasses.replace(config, **small), [own]), corpus, folds, trainer, ("audio",))
+        run_planned(planned(dataclasses.replace(config, **small), [own]), corpus, folds, trainer, modalities_of(corpus))
         found = exchange.from_primary(measured, Path(folder))
     assert found is not None
     return dataclasses.replace(found, restored=frozenset())
 
 
-def seconds_of(plan: Planned, rates: Rates, *, has_text: bool, n_classes: int) -> float:
+def seconds_of(plan: Planned, rates: Rates, *, modalities: Sequence[str], n_classes: int) -> float:
     """What a branch of a part is going to take; of one that was finished, what asking it takes."""
     config, units, arms = plan.branch.config, len(plan.part.units), plan.branch.arms
-    modalities = len(MODALITIES) if has_text else 1
-    probes = sum(arm.variant in GENERATORS or arm.variant in CONTROLS for arm in arms)
-    heads = units * (modalities * len(arms) + probes)
-    total = rates.head_s * heads
+    # The final refit has no probes: there is nothing to test them on.
+    probed = [] if plan.part.folds == (run_folder.FINAL,) else arms
+    probes = sum(arm.variant in GENERATORS or arm.variant in CONTROLS for arm in probed)
+    heads = {modality: units * (len(arms) + (probes if modality == "audio" else 0)) for modality in modalities}
+    total = rates.head_s * sum(heads.values())
     if plan.places.folder in rates.restored:
         return total
     if plan.aligns and plan.places.aligner == plan.places.folder:
@@ -129,26 +156,42 @@ def seconds_of(plan: Planned, rates: Rates, *, has_text: bool, n_classes: int) -
     for stage, steps, number in new_structures(arms, plan.earlier_arms, n_classes):
         total += rates.of(stage, units * number, steps)
     steps = [arm.config.classify.steps for arm in arms]
-    structures = {arm.config.classify.structure for arm in arms}
-    of_heads = rates.of("classify", round(heads * sum(steps) / len(steps)), 1, 0)
-    return total + of_heads + rates.of("classify", 0, 0, modalities * len(structures))
+    structures = len({arm.config.classify.structure for arm in arms})
+    for modality, count in heads.items():
+        total += rates.of(f"classify/{modality}", round(count * sum(steps) / len(steps)), 1, structures)
+    return total
 
 
-def choose(config: Config, corpus: Corpus, there: Sequence[Part], asked: Part, rates: Rates, budget_s: float) -> Choice:
+def choose(
+    config: Config,
+    corpus: Corpus,
+    there: Sequence[Part],
+    asked: Part,
+    rates: Rates,
+    budget_s: float,
+    final: Final | None = None,
+) -> Choice:
     """The further parts that are finished within a budget: cell by cell in their order, each on all seeds and folds.
 
-    Where not even the first cell's seeds are, as many of them as are.
+    Where not even the first cell's seeds are, as many of them as are. The final refit comes last, as it is trained: it is left
+    where anything before it is.
 
     Args:
       there: parts that were begun or finished: those go on first.
       asked: all that is asked for, in the order of its cells.
+      final: the final refit, if one is asked for.
     """
     todo = parts.missing(there, asked)
 
+    def of_plans(plans: Sequence[Planned]) -> float:
+        own = {"modalities": modalities_of(corpus), "n_classes": len(corpus.classes)}
+        return sum((seconds_of(plan, rates, **own) for plan in plans), 0.0)
+
+    final_s = 0.0 if final is None or final.finished else of_plans(final.plans)
+    begun_s = final_s if final is not None and final.begun else 0.0
+
     def total(own: Sequence[Part]) -> float:
-        plans = planned(config, [*there, *own])
-        has_text, n_classes = corpus.text is not None, len(corpus.classes)
-        return sum((seconds_of(plan, rates, has_text=has_text, n_classes=n_classes) for plan in plans), 0.0)
+        return of_plans(planned(config, [*there, *own])) + begun_s
 
     cells = list(dict.fromkeys(cell for cell, _ in asked.arms))
     steps = [(cell, part) for cell in cells for part in todo if any(cell == own for own, _ in part.arms)]
@@ -171,7 +214,23 @@ def choose(config: Config, corpus: Corpus, there: Sequence[Part], asked: Part, r
         rest = dataclasses.replace(steps[0][1], seeds=steps[0][1].seeds[shorter:])
         lines.append(f"{_cell(steps[0][0])} × {_seeds(rest)}: won't")
     lines += [f"{_cell(cell)} × {_seeds(part)}: won't" for cell, part in steps[len(chosen) + bool(shorter) :]]
-    return Choice(own, total(own), lines, len(chosen) < len(steps))
+    left, took = len(chosen) < len(steps), total(own)
+    refitted = False
+    if final is not None:
+        refitted = final.begun or final.finished or (not left and took + final_s <= budget_s)
+        took += final_s if refitted and not final.begun else 0.0
+        if not final.finished:
+            lines.append(f"{final_refit(config)}: " + ("will be finished" if refitted else "won't"))
+    # New seeds and folds before new cells of those that are there: a table that a part has widened does not lose it again, and
+    # the last cell may be finished on the latter alone.
+    blocks = {part.block for part in there}
+    own.sort(key=lambda part: part.block in blocks)
+    return Choice(own, took, lines, left or (final is not None and not refitted), refitted)
+
+
+def final_refit(config: Config) -> str:
+    """The final refit in words."""
+    return f"final refit of {config.final_variant} × {_of_seeds(config.seeds)}"
 
 
 def _grouped(todo: Sequence[Part], chosen: Sequence[tuple[str, Part]]) -> list[Part]:
@@ -189,7 +248,11 @@ def _cell(name: str) -> str:
 
 
 def _seeds(part: Part) -> str:
-    return f"seed{'' if len(part.seeds) == 1 else 's'} {', '.join(map(str, part.seeds))}"
+    return _of_seeds(part.seeds)
+
+
+def _of_seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
 
 
 def said(seconds: float) -> str:
@@ -198,15 +261,28 @@ def said(seconds: float) -> str:
     return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s" if rest >= 60 else f"{rest} s"
 
 
-def allowed(config: Config, corpus: Corpus, folds: Sequence[Fold], there: Sequence[Part], asked: Part) -> list[Part]:
-    """The further parts that `--budget` allows; says which cells and seeds will be finished, and which won't."""
+def allowed(
+    config: Config,
+    corpus: Corpus,
+    folds: Sequence[Fold],
+    there: Sequence[Part],
+    asked: Part,
+    final: Sequence[Planned] = (),
+) -> tuple[list[Part], bool]:
+    """The further parts that `--budget` allows, and whether it allows the final refit; says what will be finished, and what
+    won't.
+
+    Args:
+      final: what the final refit trains, if one is asked for.
+    """
     started, budget_s = time.monotonic(), float(seconds(config.budget))
     rates = exchange.from_primary(measured, config.run_dir)
     known = "what this run folder's groups took"
     if rates is None:
         rates, known = calibrated(config, corpus, folds, asked.arms), "a short calibration"
+    refit = Final(final, *exchange.from_primary(_state_of_final, config)) if final else None
     left_s = budget_s - (time.monotonic() - started)
-    choice = exchange.from_primary(choose, config, corpus, there, asked, rates, left_s)
+    choice = exchange.from_primary(choose, config, corpus, there, asked, rates, left_s, refit)
     begun = f", with {len(there)} parts that are there" if there else ""
     took = f" (and {said(budget_s - left_s)} to estimate it)" if budget_s - left_s > 1 else ""
     for line in choice.lines:
@@ -214,14 +290,26 @@ def allowed(config: Config, corpus: Corpus, folds: Sequence[Fold], there: Sequen
     say(f"budget {config.budget}: about {said(choice.seconds)}{took}, estimated by {known}{begun}")
     if not choice.todo and not there:
         say(f"budget {config.budget}: not even one seed of the base configuration would be finished; nothing is trained")
-    return choice.todo
+    return choice.todo, choice.final
 
 
-def what_is_left(left: Sequence[Part], asked: Part) -> str:
-    """What remains for another time, in a line."""
+def _state_of_final(config: Config) -> tuple[bool, bool]:
+    """Whether the run folder has something of the final refit, and whether it has all of it."""
+    if not (config.run_dir / run_folder.FINAL / config.final_variant).exists():
+        return False, False
+    try:
+        return True, run_folder.read_final(config.run_dir) == config.final_variant
+    except InfoserError:  # it was not finished, or can't be told: it goes on, or is only restored
+        return True, False
+
+
+def what_is_left(left: Sequence[Part], asked: Part, refit: str = "") -> str:
+    """What remains for another time, in a line; `refit` is the final refit in words, if it remains."""
+    if not left:
+        return f"the {refit} is left"
     runs = sum(len(part.units) * len(part.arms) for part in left)
     cells = list(dict.fromkeys(_cell(cell) for part in left for cell, _ in part.arms))
     return (
         f"{runs:,} of {len(asked.units) * len(asked.arms):,} variants × cells × seeds × folds are left, of {len(cells)} cells: "
-        f"{'; '.join(cells)}"
+        f"{'; '.join(cells)}{refit and f'; and the {refit}'}"
     )

@@ -287,8 +287,9 @@ class Config:
     selected: selected against none, audio and both, at 100 % and 10 % of the labels. Default: selected with --select dev, else
     all."""
     budget: str = ""
-    """Time to train for, such as 2h, 30m or 1h30m: says beforehand which cells and seeds will be finished, trains those,
-    and says what is left; the same command goes on. Without it, everything is trained."""
+    """Time to train for, such as 2h, 30m or 1h30m: says beforehand which cells and seeds, and whether the refit of --final
+    (the last), will be finished, trains those, and says what is left; the same command goes on. Without it, everything is
+    trained."""
     seeds: tuple[int, ...] = (0,)
     """One run for each seed, fold and variant."""
     folds: tuple[str, ...] = ()

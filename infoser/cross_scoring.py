@@ -225,17 +225,14 @@ def _rows_of_models(
         said = run_space(config, extended, restored, trainer, experiment.final_prefix(config.variants[0]), read).heads
     else:
         own = experiment.parts_of(request.folder, config, corpus)
-        whole, others = parts.complete(own)
-        chosen = experiment.chosen_by(request.folder, config, corpus)
-        arms, seeds = set(whole.arms), set(whole.seeds)
         # Candidates are scored where they were chosen, and nowhere by themselves.
-        if chosen is not None:
-            plain = set(sweep(config, has_text=corpus.text is not None).arms)
-            arms, others = arms & plain, [arm for arm in others if arm in plain]
-        if others:
-            left_out = f"not in the tables, for want of some seeds or folds: {', '.join(map(parts.said, others))}"
+        plain = sweep(config, has_text=corpus.text is not None).arms
+        whole, _ = parts.complete(own, plain)
+        chosen = experiment.chosen_by(request.folder, config, corpus)
+        arms, seeds = set(whole.arms) & set(plain), set(whole.seeds)
+        left_out = parts.left_out(own, whole, plain)
         every = run_planned(planned(config, own), extended, restored, trainer, read).heads
-        every = [head for head in every if head.unit.seed in seeds]
+        every = [head for head in every if head.unit.seed in seeds and head.unit.fold.name in whole.folds]
         said = [head for head in every if (head.cell, head.variant) in arms]
         said += [] if chosen is None else composed(chosen, every)
     heads = [head for head in said if not head.probe and head.unit.fold.name in by_name and len(head.rows)]
@@ -325,7 +322,8 @@ def _provenance(
 ) -> dict[str, Any]:
     """What a reader needs to know of where the numbers come from."""
     protocol, _ = experiment.plan_folds(config, corpus)
-    whole, _ = parts.complete(experiment.parts_of(request.folder, config, corpus))
+    plain = sweep(config, has_text=corpus.text is not None).arms
+    whole, _ = parts.complete(experiment.parts_of(request.folder, config, corpus), plain)
     trained = provenance(config, corpus, protocol, folds, whole.seeds)
     return {
         "run": trained,

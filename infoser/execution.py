@@ -59,12 +59,12 @@ class Outputs:
 
     Attributes:
       heads: of every part.
-      alignment: for each branch by its name, then by fold, for each seed the estimate of I(audio; text | class).
+      alignment: for each branch by its name, then by fold, by seed the estimate of I(audio; text | class).
       notes: what a reader has to know.
     """
 
     heads: list[HeadOutputs]
-    alignment: dict[str, dict[str, list[float]]]
+    alignment: dict[str, dict[str, dict[int, float]]]
     notes: list[str]
 
 
@@ -99,7 +99,7 @@ def run_planned(
 ) -> Outputs:
     """Trains or restores branches one after the other; raises as `runs.run_matrix`."""
     heads: list[HeadOutputs] = []
-    alignment: dict[str, dict[str, list[float]]] = {}
+    alignment: dict[str, dict[str, dict[int, float]]] = {}
     notes: list[str] = []
     references: dict[str, References] = {}
     for plan in plans:
@@ -115,7 +115,7 @@ def run_planned(
         there = alignment.setdefault(plan.branch.name, {})
         if plan.places.aligner == plan.places.folder:  # else an earlier part has told of the same aligners
             for fold, estimates in outputs.alignment.items():
-                there[fold] = there.get(fold, []) + estimates
+                there.setdefault(fold, {}).update(zip(plan.part.seeds, estimates, strict=True))
     return Outputs(heads, alignment, notes)
 
 

@@ -28,12 +28,13 @@ from infoser import (
 from infoser import nested as selecting
 from infoser.arms import branch_name
 from infoser.candidates import selections
-from infoser.cells import SELECTED, check_primary, sweep
+from infoser.cells import SELECTED, check_primary, root_of, sweep
 from infoser.choosing import Chosen
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.execution import Planned, count_groups, modalities_of, planned, run_planned
 from infoser.leakage import Fold
+from infoser.matrix import Places
 from infoser.metrics.scores import Predictions
 from infoser.nested import Nested
 from infoser.overrides import applied, overrides_of
@@ -69,9 +70,12 @@ def train(config: Config) -> dict[str, Any] | None:
         # What was chosen before is there to stay, even if something else is chosen now, by more seeds.
         allowed = asked if nested is None else dataclasses.replace(asked, arms=asked.arms + nested.arms)
         there = exchange.from_primary(run_folder.opened, config, corpus, allowed)
-        todo = parts.missing(there, asked)
+        if config.final:
+            exchange.from_primary(run_folder.check_final, config.run_dir, config.final_variant, config.seeds)
+        todo, final = parts.missing(there, asked), config.final
         if config.budget:
-            todo = budget.allowed(config, corpus, plan_folds(config, corpus)[1], there, asked)
+            last = plans_of_final(config) if final else ()
+            todo, final = budget.allowed(config, corpus, plan_folds(config, corpus)[1], there, asked, last)
             if not there and not todo:
                 return None
         if hosts.primary():
@@ -84,16 +88,17 @@ def train(config: Config) -> dict[str, Any] | None:
             if hosts.primary():
                 run_folder.record(config, corpus, [*there, *todo], asked)
         trainer = make_trainer(config, config.run_dir, plan=plan(config, corpus, there, todo), mode=mode)
-        with Pieces(str(config.run_dir), _groups(config, corpus, [*there, *todo], final=config.final), unit="group"):
+        with Pieces(str(config.run_dir), _groups(config, corpus, [*there, *todo], final=final), unit="group"):
             heads: dict[str, list[HeadOutputs]] = {}
             results = run(config, corpus, trainer, [*there, *todo], heads, chosen)
             prediction_table.write(config.run_dir, prediction_table.table(heads, corpus))
             run_folder.write_results(config.run_dir, results)
-            if config.final:
+            if final:
                 train_final(config, corpus, trainer)
-                run_folder.write_final(config.run_dir, config.final_variant)
-    if left := parts.missing([*there, *todo], asked):
-        say(f"{budget.what_is_left(left, asked)}; run the same command again to go on")
+                run_folder.write_final(config.run_dir, config.final_variant, config.seeds)
+    left, refit = parts.missing([*there, *todo], asked), budget.final_refit(config) if config.final and not final else ""
+    if left or refit:
+        say(f"{budget.what_is_left(left, asked, refit)}; run the same command again to go on")
     return results
 
 
@@ -106,6 +111,14 @@ def train_final(config: Config, corpus: Corpus, trainer: Trainer) -> None:
 def final_config(config: Config, variant: Any) -> Config:
     """The settings of the final model of a variant."""
     return dataclasses.replace(config, variants=(variant,), aligned_variants=(), joined_variants=(), label_fraction=1.0)
+
+
+def plans_of_final(config: Config) -> list[Planned]:
+    """What the final model trains, as a part of its own."""
+    last, prefix = final_config(config, config.final_variant), final_prefix(config.final_variant)
+    own = Part(last.seeds, (run_folder.FINAL,), ((root_of(last), config.final_variant),))
+    places = [(plan, f"{prefix}{plan.places.folder}") for plan in planned(last, [own])]
+    return [dataclasses.replace(plan, places=Places(place, place)) for plan, place in places]
 
 
 def final_fold(utterances: int) -> Fold:
@@ -153,10 +166,7 @@ def _choose(nested: Nested, config: Config, corpus: Corpus, folder: Path, mode: 
 
 def _groups(config: Config, corpus: Corpus, own: Sequence[Part], *, final: bool = False) -> int:
     """How many groups of runs are trained or restored, as far as is known."""
-    plans = planned(config, own)
-    if final:
-        last = final_config(config, config.final_variant)
-        plans += planned(last, [asked_for(last, corpus)])
+    plans = planned(config, own) + (plans_of_final(config) if final else [])
     return count_groups(plans, modalities=len(modalities_of(corpus)), n_classes=len(corpus.classes))
 
 
@@ -255,17 +265,16 @@ def run(
       InfoserError: for settings that do not fit the corpus, and from training.
     """
     protocol, folds = plan_folds(config, corpus)
-    whole, others = parts.complete(own)
+    found = sweep(config, has_text=corpus.text is not None)
+    whole, _ = parts.complete(own, found.arms)
     folds = tuple(fold for fold in folds if fold.name in {name for part in own for name in part.folds})
     scored = tuple(fold for fold in folds if fold.name in whole.folds)
-    found = sweep(config, has_text=corpus.text is not None)
     notes = [*corpus.provenance.get(joining.NOTES, ()), *found.notes]
     notes += [f"fold {fold.name}: {note}" for fold in scored for note in fold.notes]
     check_primary(found, config)
-    refit = (set() if chosen is None else {*whole.arms, *others}) - set(found.arms)
-    others = [arm for arm in others if arm not in refit]
-    if others:
-        notes.append(f"not in the tables, for want of some seeds or folds: {', '.join(map(parts.said, others))}")
+    refit = (set() if chosen is None else set(whole.arms)) - set(found.arms)
+    if left := parts.left_out(own, whole, found.arms):
+        notes.append(left)
     for space, variants in (("aligned", config.aligned_variants), ("joined", config.joined_variants)):
         if variants and "none" not in variants:
             notes.append(
@@ -304,7 +313,8 @@ def run(
     quality = []
     for cell in cells:
         same_branch = branch_name(cell) == branch_name(root)
-        own_alignment = outputs.alignment.get(cell, {})
+        aligned = {fold: by for fold, by in outputs.alignment.get(cell, {}).items() if fold in names}
+        own_alignment = {fold: [by[seed] for seed in by if seed in seeds] for fold, by in aligned.items()}
         quality += quality_rows(heads, corpus, cell, own_alignment, root if same_branch else None)
     scores = results.scored(config, corpus, predictions, scored, results.protocol_name(protocol, config), root)
     order = [*dict.fromkeys(variant for _, variant in ordered), SELECTED]

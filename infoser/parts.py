@@ -6,7 +6,7 @@ added: what is missing becomes further parts, in folders of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from infoser.variants import VARIANTS, Variant
 Block = tuple[tuple[int, ...], tuple[str, ...]]
 #: Cell and variant.
 ArmName = tuple[str, Variant]
+_MOST_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,130 @@ def said(arm: ArmName) -> str:
     return f"{variant} ({cell})" if cell else variant
 
 
-def complete(parts: Sequence[Part]) -> tuple[Part, list[ArmName]]:
-    """The largest rectangle of the first arm's seeds and folds, of the arms that have all of them; and the other arms."""
+def complete(parts: Sequence[Part], asked: Collection[ArmName] | None = None) -> tuple[Part, list[ArmName]]:
+    """What a table is made of: arms that all have the same seeds and folds; and the other arms.
+
+    What a table held before a further part was trained, it goes on holding: of the rectangles that have it, the one of most
+    arms × seeds × folds is taken, of several the one of most arms.
+
+    Args:
+      parts: in the order in which they were trained.
+      asked: the arms that decide which seeds and folds it has; without them, all. Others are there if they have these.
+    """
     arms = list(dict.fromkeys(arm for part in parts for arm in part.arms))
-    units = {arm: {unit for part in parts if arm in part.arms for unit in part.units} for arm in arms}
-    seeds = tuple(dict.fromkeys(seed for part in parts for seed in part.seeds))
-    folds = tuple(dict.fromkeys(fold for part in parts for fold in part.folds))
-    first = units[arms[0]]
-    folds = tuple(fold for fold in folds if any((seed, fold) in first for seed in seeds))
-    seeds = tuple(seed for seed in seeds if all((seed, fold) in first for fold in folds))
-    whole = Part(seeds, folds, tuple(arm for arm in arms if {(s, f) for s in seeds for f in folds} <= units[arm]))
+    deciding = set(arms) if asked is None else set(asked)
+    whole = Part(parts[0].seeds, parts[0].folds, tuple(arm for arm in parts[0].arms if arm in deciding))
+    for count in range(2, len(parts) + 1):
+        whole = _largest(parts[:count], deciding, whole)
+    held = _held(parts)
+    seeds = tuple(seed for seed in dict.fromkeys(seed for part in parts for seed in part.seeds) if seed in whole.seeds)
+    folds = tuple(fold for fold in dict.fromkeys(fold for part in parts for fold in part.folds) if fold in whole.folds)
+    whole = Part(seeds, folds, tuple(arm for arm in arms if whole.units <= held[arm]))
     return whole, [arm for arm in arms if arm not in whole.arms]
+
+
+def left_out(parts: Sequence[Part], whole: Part, asked: Collection[ArmName] | None = None) -> str:
+    """What was trained and is in no table, and what it wants to be there, in words; nothing if all is there.
+
+    Args:
+      parts: all of them.
+      whole: what the table is made of.
+      asked: the arms that are spoken of; without them, all.
+    """
+    held = {arm: units for arm, units in _held(parts).items() if asked is None or arm in asked}
+    seeds = {seed for units in held.values() for seed, _ in units}
+    folds = {fold for units in held.values() for _, fold in units}
+    every = {(seed, fold) for seed in seeds for fold in folds}
+    outside = _by_units({arm: units - (whole.units if arm in whole.arms else set()) for arm, units in held.items()})
+    wanting = _by_units({arm: every - units for arm, units in held.items()})
+    if not outside:
+        return ""
+    trained = "; ".join(f"{_listed(arms)} on {_units(units, folds)}" for units, arms in outside.items())
+    lacking = "; ".join(f"{_listed(arms, _MOST_LISTED)} on {_units(units, folds)}" for units, arms in wanting.items())
+    return f"trained, but not in the tables yet: {trained}; for that, the same command has to train {lacking}"
+
+
+def _held(parts: Iterable[Part]) -> dict[ArmName, set[tuple[int, str]]]:
+    """The seeds and folds that each arm has."""
+    held: dict[ArmName, set[tuple[int, str]]] = {}
+    for part in parts:
+        for arm in part.arms:
+            held.setdefault(arm, set()).update(part.units)
+    return held
+
+
+def _largest(parts: Sequence[Part], deciding: Collection[ArmName], within: Part) -> Part:
+    """The largest rectangle of what the parts hold that has all of `within`.
+
+    Seeds, folds and arms that occur in the same parts are one class each: there are few of these, whatever they hold.
+    """
+    classes = {name: _classes(parts, name) for name in ("seeds", "folds", "arms")}
+    classes["arms"] = {key: own for key, values in classes["arms"].items() if (own := [v for v in values if v in deciding])}
+    seeds, folds, arms = classes["seeds"], classes["folds"], classes["arms"]
+    of_seed = {s: frozenset((f, a) for f in folds for a in arms if s & f & a) for s in seeds}
+    largest, best = within, _size(within)
+    for shared in _intersections(of_seed.values()):
+        of_fold = {f: frozenset(a for a in arms if (f, a) in shared) for f in folds}
+        for own_arms in _intersections(of_fold.values()):
+            own_folds = [f for f in folds if own_arms <= of_fold[f]]
+            own_seeds = [s for s in seeds if all((f, a) in of_seed[s] for f in own_folds for a in own_arms)]
+            found = Part(
+                tuple(value for s in own_seeds for value in seeds[s]),
+                tuple(value for f in own_folds for value in folds[f]),
+                tuple(value for a in arms if a in own_arms for value in arms[a]),
+            )
+            if _size(found) > best and all(set(getattr(within, name)) <= set(getattr(found, name)) for name in classes):
+                largest, best = found, _size(found)
+    return largest
+
+
+def _classes(parts: Sequence[Part], name: str) -> dict[frozenset[int], list[Any]]:
+    """The seeds, folds or arms of parts, by the numbers of the parts that they occur in."""
+    found: dict[frozenset[int], list[Any]] = {}
+    for value in dict.fromkeys(value for part in parts for value in getattr(part, name)):
+        found.setdefault(frozenset(n for n, part in enumerate(parts) if value in getattr(part, name)), []).append(value)
+    return found
+
+
+def _intersections(sets: Iterable[frozenset[Any]]) -> list[frozenset[Any]]:
+    """What any of the sets have in common."""
+    found: dict[frozenset[Any], None] = {}
+    for each in sets:
+        found |= dict.fromkeys([each, *(one & each for one in found)])
+    return list(found)
+
+
+def _size(part: Part) -> tuple[int, int]:
+    return len(part.arms) * len(part.seeds) * len(part.folds), len(part.arms)
+
+
+def _by_units(units: Mapping[ArmName, set[tuple[int, str]]]) -> dict[frozenset[tuple[int, str]], list[ArmName]]:
+    """Arms by the seeds and folds that are theirs; without those that have none."""
+    found: dict[frozenset[tuple[int, str]], list[ArmName]] = {}
+    for arm, own in units.items():
+        if own:
+            found.setdefault(frozenset(own), []).append(arm)
+    return found
+
+
+def _listed(arms: Sequence[ArmName], most: int | None = None) -> str:
+    """Arms in words, no more than `most` of them by name."""
+    if most is None or len(arms) <= most + 1:
+        return ", ".join(map(said, arms))
+    return f"{', '.join(map(said, arms[:most]))} and {len(arms) - most} more"
+
+
+def _units(units: Collection[tuple[int, str]], every_fold: Collection[str]) -> str:
+    """Seeds, with their folds where they are not all, in words."""
+    of_folds: dict[tuple[str, ...], list[int]] = {}
+    for seed in sorted({seed for seed, _ in units}):
+        of_folds.setdefault(tuple(sorted(fold for own, fold in units if own == seed)), []).append(seed)
+    words = []
+    for folds, seeds in of_folds.items():
+        which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+        whole = len(folds) == len(every_fold)
+        words.append(which if whole else f"{which} × fold{'s' if len(folds) > 1 else ''} {', '.join(folds)}")
+    return " and ".join(words)
 
 
 def to_json(parts: Sequence[Part]) -> list[dict[str, Any]]:

@@ -207,10 +207,22 @@ def write_scores(path: Path, results: dict[str, Any]) -> None:
     write(path.with_name(f"{path.name}.csv"), _csv(results["rows"]))
 
 
-def write_final(folder: Path, variant: str) -> None:
-    """Remembers the variant of the final model that was trained last; raises InfoserError if it can't be written."""
+def write_final(folder: Path, variant: str, seeds: Sequence[int]) -> None:
+    """Remembers the variant and seeds of the final model that was trained last; raises InfoserError if it can't be written."""
     if hosts.primary():
-        write(folder / FINAL / _FINAL_VARIANT, json.dumps({"variant": variant}) + "\n")
+        write(folder / FINAL / _FINAL_VARIANT, json.dumps({"variant": variant, "seeds": list(seeds)}) + "\n")
+
+
+def check_final(folder: Path, variant: str, seeds: Sequence[int]) -> None:
+    """Refuses seeds that the folder's final model of the variant was not trained with: its runs are one group."""
+    if not has_final(folder) or read_final(folder) != variant:
+        return
+    there = json.loads((folder / FINAL / _FINAL_VARIANT).read_text()).get("seeds")
+    if there is not None and there != list(seeds):
+        raise InfoserError(
+            f"{folder} has a final model of seeds {' '.join(map(str, there))}, which others can't be added to; delete "
+            f"{folder / FINAL} to have it refitted with seeds {' '.join(map(str, seeds))}"
+        )
 
 
 def has_final(folder: Path) -> bool:

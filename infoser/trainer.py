@@ -191,6 +191,7 @@ class Trainer:
         self.trained_s += seconds
         self.took(
             stage.name,
+            modality=getattr(stage, "modality", ""),
             runs=len(group.names),
             steps=steps,
             seconds=seconds,

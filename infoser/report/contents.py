@@ -38,6 +38,7 @@ class Report:
     pictures: list[str] = field(default_factory=list)
 
     def section(self, anchor: str, title: str) -> Section:
+        """Begins a section, at the page's end so far."""
         self.sections.append(Section(anchor, title))
         return self.sections[-1]
 
@@ -58,16 +59,17 @@ class Report:
 
 
 def variants(found: Sources) -> list[str]:
+    """All variants of the results, in their order."""
     return list(dict.fromkeys(row["variant"] for row in found.rows))
 
 
 def subtitle(found: Sources) -> list[str]:
+    """What stands under the page's title: the corpus, folds and seeds, and the run folder."""
     provenance, corpus = found.results["provenance"], found.corpus
-    seeds = max(row["seeds"] for row in found.rows if row["aggregate"] == "pooled")
     return [
         f"{corpus['labelled']:,} labelled of {corpus['utterances']:,} utterances, {len(corpus['classes'])} classes, "
         f"{corpus['speakers']} speakers; protocol {provenance['protocol']}, {_count(len(provenance['folds']), 'fold')}, "
-        f"{_count(seeds, 'seed')}",
+        f"{_count(len(found.seeds), 'seed')}",
         f"run folder {found.folder}",
     ]
 
@@ -95,7 +97,7 @@ def summary(report: Report) -> None:
             *_made_by(corpus),
             ("protocol", provenance["protocol"]),
             ("folds", ", ".join(sizes)),
-            ("seeds", " ".join(str(seed) for seed in found.config.seeds)),
+            ("seeds", " ".join(str(seed) for seed in found.seeds)),
             ("variants", " ".join(variants(found))),
             ("cells", f"{len(cells)}: " + ("; ".join(one or "the run's own settings" for one in cells))),
         ]
@@ -122,6 +124,7 @@ def _made_by(corpus: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def scores(report: Report) -> None:
+    """What the differences say, their figure, and the scores: headline tables, subsets of utterances, every fold."""
     found, section = report.sources, report.section("scores", "Scores")
     section.paragraph(_verdict(found))
     markdown = []
@@ -180,6 +183,7 @@ def selection(report: Report) -> None:
 
 
 def classes(report: Report) -> None:
+    """Recall of each class and confusions, as counts and rates."""
     found, section = report.sources, report.section("classes", "Classes and confusions")
     modalities = list(dict.fromkeys(row["modality"] for row in found.rows))
     for modality in modalities:
@@ -215,6 +219,7 @@ def studies(report: Report) -> None:
 
 
 def information(report: Report) -> None:
+    """Mutual information of features with class and text, with its ceiling and null; the demo's with the truth beside it."""
     found = report.sources
     if not found.results["quality"]:
         left_out(
@@ -231,21 +236,23 @@ def information(report: Report) -> None:
 
 
 def quality(report: Report) -> None:
+    """The panel of added rows beside real ones, where `eval.py quality` measured it."""
     found = report.sources
     if found.panel is None:
         missing = [one for one in found.missing if "quality panel" in one]
         left_out(report, "quality", "Quality of added rows", *missing)
         return
     section, rows = report.section("quality", "Quality of added rows"), found.panel["rows"]
-    report.table(section, quality_tables.panel(rows), "Panel over all classes", most=4 * _MANY)
-    report.table(section, quality_tables.panel_by_class(rows), "Panel of every class", most=0)
+    report.table(section, quality_tables.panel(found, rows), "Panel over all classes", most=4 * _MANY)
+    report.table(section, quality_tables.panel_by_class(found, rows), "Panel of every class", most=0)
     if any(not row["reference"] for row in rows):
-        report.table(section, quality_tables.panel_information(rows))
+        report.table(section, quality_tables.panel_information(found, rows))
     for name, why in found.panel["left_out"].items():
         section.note(f"no panel of {name}: {why}")
 
 
 def features(report: Report, data_dir: Path | None) -> None:
+    """Real and added rows in two dimensions; without a table: what they show is in the quality panel's numbers."""
     title = "Real and generated features"
     try:
         found, classes = embeddings.embed(report.sources.folder, data_dir, report.sources.base)
@@ -266,6 +273,7 @@ def features(report: Report, data_dir: Path | None) -> None:
 
 
 def predictions(report: Report) -> None:
+    """Reliability diagrams, calibration, and the utterances that heads were most wrong about."""
     found = report.sources
     if not found.said:
         why = [one for one in found.missing if "predictions" in one]
@@ -285,6 +293,7 @@ def predictions(report: Report) -> None:
 
 
 def training(report: Report) -> None:
+    """Loss terms over steps, a figure for every group of runs."""
     found = report.sources
     section = report.section("training", "Training curves")
     drawn = {curve.group: curves.training(curve, number) for number, curve in enumerate(found.curves)}
@@ -297,6 +306,7 @@ def training(report: Report) -> None:
 
 
 def warnings(report: Report) -> None:
+    """What the run noted, and what the report could not show."""
     found = report.sources
     section = report.section("warnings", "Warnings")
     notes: Sequence[str] = [*found.results["notes"], *found.missing]
@@ -307,6 +317,7 @@ def warnings(report: Report) -> None:
 
 
 def environment(report: Report) -> None:
+    """Versions, devices and hashes by which the run can be made again."""
     found = report.sources
     provenance: dict[str, Any] = dict(found.results["provenance"])
     section = report.section("environment", "Environment")
@@ -323,6 +334,7 @@ def environment(report: Report) -> None:
 
 
 def left_out(report: Report, anchor: str, title: str, *why: str) -> None:
+    """A section that says why there is nothing in it."""
     section = report.section(anchor, title)
     for one in why:
         section.note(one)

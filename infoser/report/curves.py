@@ -10,8 +10,8 @@ import numpy as np
 
 from infoser.config import Config
 from infoser.report import style
-from infoser.report.labels import file_name, in_figure
-from infoser.report.score_tables import fold_rule
+from infoser.report.captions import fold_rule, n_of_rows
+from infoser.report.labels import file_name, in_figure, legend_in_figure
 from infoser.report.sources import Curve, Row, Sources
 from infoser.report.style import Picture
 from infoser.report.table import Table, percent, significant, text
@@ -76,14 +76,21 @@ def response(sources: Sources, key: str, rest: str, cell_of: Mapping[float, str]
     ]
     modalities = list(dict.fromkeys(row["modality"] for row in rows))
     variants = list(dict.fromkeys(row["variant"] for row in rows))
-    figure, axes = style.grid(len(modalities), 3, 2.9, 2.9, [*variants[:_MOST_LINES], "none"])
+    figure, axes = style.grid(len(modalities), 3, 2.9, 2.9, [*map(legend_in_figure, variants[:_MOST_LINES]), "none"])
+    level = False
+    places = {one: place for place, one in enumerate(dict.fromkeys(["none", *variants]))}  # none is black, as a curve or not
     for axis, modality in zip(axes, modalities, strict=True):
-        for position, variant in enumerate(variants[:_MOST_LINES]):
-            _line(axis, [row for row in rows if (row["modality"], row["variant"]) == (modality, variant)], variant, position)
-        reference = [] if "none" in variants else sources.pick(cell="", modality=modality, subset="all", aggregate="pooled")
-        for row in reference:
-            if row["variant"] == "none":
-                axis.axhline(100 * row["ua"], color="black", linestyle=":", label="none")
+        lines = {one: [row for row in rows if (row["modality"], row["variant"]) == (modality, one)] for one in variants}
+        if len(lines.get("none", ())) < 2:
+            # It has no curve: what the others are compared with is one value.
+            own = lines.pop("none", []) or sources.pick(
+                cell=sources.base, variant="none", modality=modality, subset="all", aggregate="pooled"
+            )
+            level |= bool(own)
+            for row in own:
+                _level(axis, row)
+        for variant in variants[:_MOST_LINES]:
+            _line(axis, lines.get(variant, ()), variant, places[variant])
         values = list(cell_of)
         _scale(axis, values)
         axis.set_xticks(values, [f"{value:g}" for value in values])
@@ -92,16 +99,18 @@ def response(sources: Sources, key: str, rest: str, cell_of: Mapping[float, str]
         axis.set_xlabel(in_figure(key, 30))
     axes[0].set_ylabel("UA pooled, %")
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=style.LEGEND_COLUMNS)
+    style.legend(figure, list(handles.values()), list(handles))
     title = _TITLES.get(key, f"UA by {key}")
     left = f" {len(variants) - _MOST_LINES} further variants are in the table." if len(variants) > _MOST_LINES else ""
     where = f" All with {rest}." if rest else ""
+    said_n = f"{fold_rule(sources)}; {n_of_rows(rows)}.{where}"
+    dotted = " Dotted: none, which the setting leaves as it is." if level else ""
     slug = file_name(f"{key} {rest}".strip())
-    caption = f"{title}: UA pooled over folds, in %, bands: 95 % intervals over speakers. {fold_rule(sources)}.{where}{left}"
+    caption = f"{title}: UA pooled over folds, in %, bands: 95 % intervals over speakers. {said_n}{dotted}{left}"
     table = Table(
         f"by-{slug}",
-        f"{title}: UA pooled over folds, in % [95 % interval over speakers], paired difference to none. "
-        f"{fold_rule(sources)}.{where}",
+        f"{title}: UA pooled over folds, in % [95 % interval over speakers], paired difference to none, WA and macro-F1. "
+        f"{said_n}",
         (
             text("variant", "variant"),
             text("modality", "modality"),
@@ -136,10 +145,17 @@ def _line(axis: Any, own: Sequence[Row], variant: str, position: int) -> None:
         return
     look = style.look(position)
     x = [row["value"] for row in own]
-    axis.plot(x, [100 * row["ua"] for row in own], label=in_figure(variant), **look)
+    axis.plot(x, [100 * row["ua"] for row in own], label=legend_in_figure(variant), **look)
     if all(row["ua_low"] is not None for row in own):
         low, high = ([100 * row[end] for row in own] for end in ("ua_low", "ua_high"))
         axis.fill_between(x, low, high, color=look["color"], alpha=0.10, linewidth=0)
+
+
+def _level(axis: Any, row: Row) -> None:
+    """One value for all of an axis, with its band."""
+    axis.axhline(100 * row["ua"], color="black", linestyle=":", label="none")
+    if row["ua_low"] is not None:
+        axis.axhspan(100 * row["ua_low"], 100 * row["ua_high"], color="black", alpha=0.10, linewidth=0)
 
 
 def _trend(rows: Sequence[Row], variant: str, modality: str) -> str:
@@ -157,7 +173,7 @@ def training(curve: Curve, number: int) -> Picture | None:
     if not terms or not len(curve.steps):
         return None
     variants = list(dict.fromkeys(variant for _, _, variant in curve.runs))
-    labels = [in_figure(variant or "all runs") for variant in variants]
+    labels = [legend_in_figure(variant or "all runs") for variant in variants]
     figure, axes = style.grid(len(terms), 3, 2.6, 2.1, labels if len(labels) > 1 else (), sharex=True)
     for axis, (term, values) in zip(axes, terms.items(), strict=True):
         for position, variant in enumerate(variants):
@@ -171,15 +187,14 @@ def training(curve: Curve, number: int) -> Picture | None:
         axis.set_xlabel("step")
         axis.tick_params(labelbottom=True)
     if len(variants) > 1:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=style.LEGEND_COLUMNS)
+        style.legend(figure, *axes[0].get_legend_handles_labels())
     folds, seeds = (len({run[i] for run in curve.runs}) for i in (0, 1))
     left = f" {len(there) - len(terms)} further terms are in {curve.group}/metrics.jsonl." if len(there) > len(terms) else ""
     last = "; ".join(f"{term} ends at {_mean(values)[0][-1]:.3g}" for term, values in terms.items())
     return Picture(
         f"training-{number:02d}-" + "".join(one if one.isascii() and one.isalnum() else "-" for one in curve.group)[:60],
         f"{curve.group}: loss terms by step, means over chunks of steps; the mean over {folds} folds × {seeds} seeds, "
-        "bands: ± one "
-        f"standard deviation over them.{left}",
+        f"bands: ± one standard deviation over them.{left}",
         f"Training curves of {curve.group}. {last}.",
         figure,
     )

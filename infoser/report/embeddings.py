@@ -156,10 +156,11 @@ def scatter(one: Embedded, classes: Sequence[str]) -> Picture:
         if len(one.points[1])
         else ""
     )
+    real, added = (len(points) for points in one.points)
     return Picture(
         f"{one.method}-{file_name(one.variant)}",
-        f"{one.variant}: real training rows (circles) and rows it adds (triangles), audio, fold {one.fold}, seed "
-        f"{one.seed}: {how}." + left,
+        f"{one.variant}: {real:,} real training rows (circles) and {added:,} rows it adds (triangles), audio, fold {one.fold}, "
+        f"seed {one.seed}: {how}." + left,
         f"Scatter plots of real and generated rows of {one.variant}, for all classes and each class.{said}",
         figure,
     )

@@ -1,5 +1,4 @@
-"""Text that comes from data, made fit to be shown: inert, of bounded length, and never able to turn around what is "
-"beside it."""
+"""Text that comes from data, made fit to be shown: inert, of bounded length, never able to turn around what is beside it."""
 
 from __future__ import annotations
 
@@ -15,6 +14,8 @@ MOST = 48
 MOST_IN_FIGURE = 22
 #: Most characters of a name that is not broken over lines.
 _SHORT = 24
+#: Most lines of a name in a legend.
+_LEGEND_LINES = 8
 _REPLACED = "\ufffd"
 #: Joins emoji; harmless where it stands between them.
 _JOINERS = "\u200c\u200d"
@@ -63,6 +64,12 @@ def row_in_figure(text: str, most: int = 60) -> str:
     if len(lines) <= 2 and all(len(line) <= most for line in lines):
         return "\n".join(lines)
     return f"{shown[:head]}…{shown[head + 1 - most :]}"
+
+
+def legend_in_figure(text: str, most: int = 60) -> str:
+    """A name for a legend: whole, on as many lines as it takes; cut only where no name of settings is that long."""
+    lines = textwrap.wrap(visible(text), most, break_on_hyphens=False)
+    return "\n".join(lines) if len(lines) <= _LEGEND_LINES else row_in_figure(text, most)
 
 
 def file_name(text: str, most: int = 80) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from infoser.report.captions import fold_rule, n_of, n_of_rows, n_pooled
 from infoser.report.panels import INFORMATION, MEASURES
-from infoser.report.score_tables import WHO, fold_rule, shown
+from infoser.report.score_tables import WHO, shown
 from infoser.report.sources import Row, Sources
 from infoser.report.table import Column, Table, count, number, percent, text
 
@@ -18,11 +19,10 @@ def information(sources: Sources) -> Table:
     return Table(
         "information",
         f"Information about the emotion in features, in nats ({estimator}; mean over seeds within a fold, then folds, ± "
-        "standard "
-        "error over folds), beside its ceiling (ln of the number of classes) and the 95th percentile of its null "
-        "(labels permuted "
-        "within each fold); UA in % of a fresh classifier trained on generated and tested on real rows (TSTR), the other way "
-        f"round (TRTS), and on real rows both times (TRTR). {fold_rule(sources)}.",
+        "standard error over folds), beside its ceiling (ln of the number of classes) and the 95th percentile of its null "
+        "(labels permuted within each fold); UA in % of a fresh classifier trained on generated and tested on real rows "
+        f"(TSTR), the other way round (TRTS), and on real rows both times (TRTR). {fold_rule(sources)}; {n_pooled(sources)} "
+        "where real rows are asked about; else the added rows of each run that are held out from q.",
         shown(
             rows,
             Column("features", ("variant",)),
@@ -42,13 +42,11 @@ def information(sources: Sources) -> Table:
     )
 
 
-def panel(rows: Sequence[Row]) -> Table:
-    """The quality panel over all classes: a row for what is added, for real and for training rows, a column for each "
-    "measure."""
+def panel(sources: Sources, rows: Sequence[Row]) -> Table:
+    """The quality panel over all classes: what is added, real and training rows by measure."""
     by_key: dict[tuple[str, ...], dict[str, Any]] = {}
+    rows = [row for row in rows if row["reference"] and row["class"] == "all" and row["measure"] in MEASURES]
     for row in rows:
-        if not row["reference"] or row["class"] != "all" or row["measure"] not in MEASURES:
-            continue
         key = (row["variant"], row["cell"], row["modality"], row["reference"])
         for entry, kind in (("value", "added"), ("real", "real"), ("train", "training")):
             names = dict(zip(("variant", "cell", "modality", "reference"), key, strict=True)) | {"kind": kind}
@@ -57,9 +55,9 @@ def panel(rows: Sequence[Row]) -> Table:
     own = list(by_key.values())
     return Table(
         "panel",
-        "The rows that a variant adds, and as many real rows of the reference itself and training rows, held against a "
-        "reference: "
-        f"all classes, means over seeds within a fold, then folds; N: rows of a sample. {_PANEL}",
+        "Fréchet distance, KID, C2ST, precision, recall, density, coverage and memorisation of the rows that a variant adds, "
+        "and of as many real rows of the reference itself and training rows, held against a reference: all classes, means "
+        f"over seeds within a fold, then folds. {_PANEL} {_sample(sources, rows)}",
         shown(
             own,
             *WHO,
@@ -74,15 +72,21 @@ def panel(rows: Sequence[Row]) -> Table:
 
 
 _PANEL = (
-    "C2ST: accuracy of a classifier that tells the rows from the reference, 0.5 where it can't. nearer: share of rows "
-    "nearer to the "
-    "training rows than to as many reference rows; AUC: of being nearer to the training rows than fresh real rows are; "
-    "copies: share "
-    "of training rows among them."
+    "C2ST: accuracy of a classifier that tells the rows from the reference, 0.5 where it can't. nearer: share of rows nearer "
+    "to the training rows than to as many reference rows; AUC: of being nearer to the training rows than fresh real rows "
+    "are; copies: share of training rows among them."
 )
 
 
-def panel_by_class(rows: Sequence[Row]) -> Table:
+def _sample(sources: Sources, rows: Sequence[Row]) -> str:
+    """The folds' rule, and of how many rows and runs the panel's numbers are: it may be of some folds and seeds only."""
+    runs = sorted({row["runs"] for row in rows}) or [0]
+    said = f"{runs[0]}" if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
+    protocol = sources.results["provenance"]["protocol"]
+    return f"Folds: {protocol}; {n_of((row['rows'] for row in rows), 'rows of a sample')}, {said} runs (folds × seeds)."
+
+
+def panel_by_class(sources: Sources, rows: Sequence[Row]) -> Table:
     """Every measure of every class, with standard errors and p-values."""
     own = [
         dict(row) | {"name": MEASURES[row["measure"]][0], "p_value": row.get("p")}
@@ -91,7 +95,8 @@ def panel_by_class(rows: Sequence[Row]) -> Table:
     ]
     return Table(
         "panel-by-class",
-        f"The same for each class, ± standard error over folds. {_PANEL}",
+        "Fréchet distance, KID, C2ST, precision, recall, density, coverage and memorisation for each class, ± standard error "
+        f"over folds. {_PANEL} {_sample(sources, own)}",
         shown(
             own,
             *WHO,
@@ -110,14 +115,13 @@ def panel_by_class(rows: Sequence[Row]) -> Table:
     )
 
 
-def panel_information(rows: Sequence[Row]) -> Table:
+def panel_information(sources: Sources, rows: Sequence[Row]) -> Table:
     """Information in added rows, by fresh models, beside that in training rows."""
     own = [dict(row) | {"name": INFORMATION.get(row["measure"], row["measure"])} for row in rows if not row["reference"]]
     return Table(
         "panel-information",
         "Information in nats by fresh models on held-out rows, in added and in as many training rows. Means over seeds "
-        "within a "
-        "fold, then folds, ± standard error.",
+        f"within a fold, then folds, ± standard error. {_sample(sources, own)}",
         shown(
             own,
             *WHO,
@@ -145,14 +149,15 @@ def truth(sources: Sources, known: Any) -> Table:
             modality = row["modality"]
             true = getattr(known, f"class_{modality}_information_nats")
             rows.append({"quantity": f"I(emotion; {modality}), nats", "estimate": row["class_information_nats"], "truth": true})
-    for row in sources.pick(variant="none", cell="", subset="all", aggregate="pooled"):
+    pooled = sources.pick(variant="none", cell=sources.base, subset="all", aggregate="pooled")
+    for row in pooled:
         true = getattr(known, f"bayes_ua_{row['modality']}")
         rows.append({"quantity": f"UA of none, {row['modality']}, as a fraction", "estimate": row["ua"], "truth": true})
     return Table(
         "truth",
         "The demo corpus: estimates beside the truth for unseen speakers and uniform emotions (information: lower "
-        "bounds by the head "
-        f"of none; UA: pooled, against the Bayes rate). {fold_rule(sources)}.",
+        "bounds by the head of none; UA: pooled, against the Bayes rate). "
+        f"{fold_rule(sources)}; {n_of_rows(pooled)}.",
         (text("quantity", "quantity"), number("estimate", "estimate"), number("truth", "truth")),
         rows,
     )

@@ -9,8 +9,8 @@ import numpy as np
 
 from infoser.metrics.calibration import Reliability
 from infoser.report import style
+from infoser.report.captions import fold_rule, n_of, n_of_rows, n_pooled
 from infoser.report.labels import in_figure, row_in_figure
-from infoser.report.score_tables import fold_rule
 from infoser.report.sources import Row, Sources
 from infoser.report.style import Picture
 
@@ -43,13 +43,14 @@ def intervals(sources: Sources) -> Picture:
         axes[line][1].axvline(0, color="black", linewidth=0.9)
         if not any(row["ua_minus_none"] is not None for row in own):
             axes[line][1].text(0.5, 0.5, "nothing to compare with", transform=axes[line][1].transAxes, ha="center")
+    n = n_of_rows(row for own in shown.values() for row in own)
     best = {one: max(own, key=lambda row: row["ua"]) for one, own in shown.items()}
     said = "; ".join(f"{one}: highest {name(row)} with {100 * row['ua']:.1f}" for one, row in best.items())
     more = f" {left} further rows are in the tables." if left else ""
     return Picture(
         "ua",
         f"UA pooled over folds, with 95 % intervals over speakers where there are enough, and paired differences to none. "
-        f"{fold_rule(sources)}.{more}",
+        f"{fold_rule(sources)}; {n}.{more}",
         f"Dot plots of the pooled UA in % of every variant and of its difference to none. {said}.",
         figure,
     )
@@ -109,8 +110,7 @@ def confusions(sources: Sources, modality: str) -> Picture:
     return Picture(
         f"confusion-{modality}",
         f"{modality}: confusion matrices, pooled over folds and seeds: % of the true class, and utterances (each once "
-        "per seed). "
-        f"{fold_rule(sources)}{_cell(sources)}.{left}",
+        f"per seed). {fold_rule(sources)}; {n_of_rows(rows)}{_cell(sources)}.{left}",
         f"Confusion matrices. {alt}.",
         figure,
     )
@@ -149,10 +149,9 @@ def reliabilities(found: Mapping[tuple[str, str], Reliability], sources: Sources
     return Picture(
         f"reliability-{modality}",
         f"{modality}: reliability: accuracy (line) by confidence in 15 bins (hollow: fewer than {FEW} predictions), "
-        "beside what a "
-        "calibrated classifier would have (dashed), and the share of the predictions in each bin (bars); all folds and "
-        "seeds together. "
-        f"{fold_rule(sources)}{_cell(sources)}.{left}",
+        "beside what a calibrated classifier would have (dashed), and the share of the predictions in each bin (bars); all "
+        f"folds and seeds together. {fold_rule(sources)}; "
+        f"{n_of((each.count.sum() for each in own.values()), 'predictions')}{_cell(sources)}.{left}",
         f"Reliability diagrams of {modality}. {said}.",
         figure,
     )
@@ -190,8 +189,8 @@ def information(sources: Sources) -> Picture | None:
     return Picture(
         "information",
         "A lower bound on the information about the emotion in real features of the test part and in added rows, by a "
-        "fresh q on "
-        f"rows held out from it, beside its ceiling and its null (labels permuted). {fold_rule(sources)}.{left}",
+        "fresh q on rows held out from it, beside its ceiling and its null (labels permuted). "
+        f"{fold_rule(sources)}; {n_pooled(sources)} (real features).{left}",
         f"Dot plot in nats, ceiling {ceiling:.2f}. {said}.",
         figure,
     )

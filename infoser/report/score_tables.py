@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from infoser.metrics.calibration import Reliability
+from infoser.report.captions import fold_rule, n_of, n_of_rows
 from infoser.report.sources import SIGNIFICANCE, Row, Said, Sources
 from infoser.report.table import SETTINGS, Column, Table, count, number, percent, significant, text
 
@@ -37,8 +38,9 @@ def headline(sources: Sources, modality: str, subset: str = "all") -> Table:
     where = f"{modality}" + ("" if subset == "all" else f", {subset.replace('_', '-')} utterances")
     return Table(
         f"headline-{modality}" + ("" if subset == "all" else f"-{subset}"),
-        f"{where}: WA, UA and macro-F1 in %. {fold_rule(sources)}; {_n(rows)}. Mean: seeds averaged within a fold, then over "
-        "folds, ± standard deviation over folds. Pooled: predictions of all folds together, [95 % interval over speakers].",
+        f"{where}: WA, UA and macro-F1 in %. {fold_rule(sources)}; {n_of_rows(rows)}. Mean: seeds averaged within a fold, "
+        "then over folds, ± standard deviation over folds. Pooled: predictions of all folds together, [95 % interval over "
+        "speakers].",
         shown(
             rows,
             *WHO,
@@ -75,7 +77,7 @@ def folds(sources: Sources, modality: str) -> Table:
     rows = [row for row in sources.pick(modality=modality, subset="all") if row["aggregate"] not in ("mean", "pooled")]
     return Table(
         f"folds-{modality}",
-        f"{modality}, each fold: WA, UA and macro-F1 in %, averaged over seeds. {fold_rule(sources)}.",
+        f"{modality}, each fold: WA, UA and macro-F1 in %, averaged over seeds. {fold_rule(sources)}; {n_of_rows(rows)}.",
         shown(
             rows,
             *WHO,
@@ -100,8 +102,7 @@ def recalls(sources: Sources, modality: str) -> Table:
     return Table(
         f"recalls-{modality}",
         f"{modality}, each class: recall in %, pooled over folds, averaged over seeds; UA is their mean over the "
-        "classes present. "
-        f"{fold_rule(sources)}; {_n(rows)}.",
+        f"classes present. {fold_rule(sources)}; {n_of_rows(rows)}.",
         shown(
             rows,
             *WHO,
@@ -115,8 +116,8 @@ def recalls(sources: Sources, modality: str) -> Table:
 
 def confusions(sources: Sources, modality: str) -> Table:
     """Counts and rates of true and predicted classes."""
-    rows = []
-    for row in sources.pick(modality=modality, subset="all", aggregate="pooled"):
+    rows, pooled = [], sources.pick(modality=modality, subset="all", aggregate="pooled")
+    for row in pooled:
         for name, counts in zip(sources.classes, row["confusion"], strict=True):
             own = {"variant": row["variant"], "cell": row["cell"], "modality": modality, "true": name}
             whole = sum(counts)
@@ -125,9 +126,9 @@ def confusions(sources: Sources, modality: str) -> Table:
             rows.append(own)
     return Table(
         f"confusion-{modality}",
-        f"{modality}: utterances of each true class (rows) by predicted class (columns), summed over folds and seeds, "
-        "and as % of "
-        f"the true class. {fold_rule(sources)}.",
+        f"{modality}: confusion counts, utterances of each true class (rows) by predicted class (columns), summed over folds "
+        "and seeds, and the same as % of the true class, which is the recall where both are the same. "
+        f"{fold_rule(sources)}; {n_of_rows(pooled)}, each once per seed.",
         shown(
             rows,
             *WHO,
@@ -158,16 +159,17 @@ def chosen(sources: Sources) -> list[Table]:
         count("seed", "seed"),
     )
     every = [row | {"taken": "chosen" if row["chosen"] else ""} for row in rows]
+    said = f"{fold_rule(sources)}; {n_of((row['dev_utterances'] for row in rows), 'dev utterances')} of all seeds together."
     return [
         Table(
             "selection",
-            f"What was chosen, {what}. {fold_rule(sources)}.",
+            f"What was chosen, {what}. {said}",
             shown(rows, *columns),
             [row for row in rows if row["chosen"]],
         ),
         Table(
             "candidates",
-            f"What every candidate came to, {what}. {fold_rule(sources)}.",
+            f"What every candidate came to, {what}. {said}",
             shown(every, *columns, text("chosen", "taken")),
             every,
         ),
@@ -196,10 +198,9 @@ def calibration(found: Mapping[tuple[str, str], Reliability], sources: Sources) 
     return Table(
         "calibration",
         "Calibration over the predictions of all folds and seeds together. ECE: expected calibration error in % (15 "
-        "bins of equal "
-        "width); confidence: mean probability of the predicted class; WA: how often it is right; NLL: mean −ln of the "
-        "true class' "
-        f"probability; Brier: 0 (best) to 2. {fold_rule(sources)}; N counts each utterance once per seed.",
+        "bins of equal width); confidence: mean probability of the predicted class; WA: how often it is right; NLL: mean −ln "
+        f"of the true class' probability; Brier: 0 (best) to 2. {fold_rule(sources)}; "
+        f"{n_of((row['n'] for row in rows), 'predictions')}, of each utterance one per seed.",
         shown(
             rows,
             text("variant", "variant"),
@@ -219,9 +220,11 @@ def calibration(found: Mapping[tuple[str, str], Reliability], sources: Sources) 
 def worst(said: Mapping[tuple[str, str], Said], sources: Sources, name: str = "worst") -> Table:
     """The labelled test utterances whose true class got the least probability, averaged over seeds."""
     rows: list[dict[str, Any]] = []
+    sizes = []
     for (variant, modality), own in said.items():
         ids, first, which = np.unique(own.utterance_id.astype(str), return_index=True, return_inverse=True)
         seeds = np.bincount(which)
+        sizes.append(len(ids))
         mean = np.stack([np.bincount(which, each) / seeds for each in own.probability.T.astype(np.float64)], axis=1)
         label = own.label[first]
         true = np.take_along_axis(mean, label[:, None], axis=1)[:, 0]
@@ -244,8 +247,7 @@ def worst(said: Mapping[tuple[str, str], Said], sources: Sources, name: str = "w
     return Table(
         name,
         f"The {WORST} labelled test utterances of each variant and modality whose true class got the least probability, "
-        "averaged "
-        f"over seeds. {fold_rule(sources)}.",
+        f"p(true), averaged over seeds. {fold_rule(sources)}; {n_of(sizes)} to choose from.",
         (
             text("utterance", "utterance_id"),
             text("variant", "variant"),
@@ -260,17 +262,6 @@ def worst(said: Mapping[tuple[str, str], Said], sources: Sources, name: str = "w
         ),
         rows,
     )
-
-
-def fold_rule(sources: Sources) -> str:
-    """The rule of the folds, as captions name it."""
-    number_of_folds = len(sources.results["provenance"]["folds"])
-    return f"Folds: {sources.results['provenance']['protocol']} ({number_of_folds})"
-
-
-def _n(rows: Iterable[Row]) -> str:
-    sizes = sorted({row["n"] for row in rows}, reverse=True)
-    return "N = " + " or ".join(f"{size:,}" for size in sizes) + " test utterances"
 
 
 def shown(rows: Sequence[Row], *columns: Column) -> tuple[Column, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import re
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from infoser import experiment, prediction_table, run_folder
 from infoser.config import Config
@@ -23,6 +24,10 @@ from infoser.runs import HeadOutputs
 Row = Mapping[str, Any]
 #: What the long-form table says of a pooled difference beside its interval.
 SIGNIFICANCE = ("ua_minus_none_p", "ua_minus_none_p_holm", "family_size")
+#: The long-form table, and what is read of it.
+_TABLE = "scores.parquet"
+_KEY = ("variant", "cell", "modality", "subset", "aggregate")
+_WORTH = (*SIGNIFICANCE, "label_multiplier")
 _RUN = re.compile(r"(?P<fold>.*)/seed(?P<seed>\d+)(?:/(?P<variant>.*))?", re.DOTALL)
 
 
@@ -94,6 +99,11 @@ class Sources:
         """Class names, in label order."""
         return self.corpus["classes"]
 
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Those that were scored; of results of an earlier version, those that were asked for."""
+        return self.results["provenance"].get("seeds") or self.config.seeds
+
     def pick(self, **wanted: Any) -> list[Row]:
         """The score rows with these values."""
         return [row for row in self.rows if all(row[key] == value for key, value in wanted.items())]
@@ -121,6 +131,8 @@ def read(folder: Path, data_dir: Path | None = None) -> Sources:
             "make this "
             "report again"
         )
+    if not (folder / _TABLE).exists():
+        missing.append(f"no p-values of differences: {folder} has no {_TABLE}; run the training command again, which writes it")
     significance, multiples = _significance(folder)
     return Sources(folder, config, results, panel, significance, said, base, _curves(folder), missing, multiples)
 
@@ -151,19 +163,22 @@ def _significance(
     folder: Path,
 ) -> tuple[dict[tuple[str, str, str, str], dict[str, float]], dict[tuple[str, str, str, str], str]]:
     """P-values of the pooled differences, and their label multipliers in words; an earlier version's table had none."""
-    path, found, multiples = folder / "scores.csv", {}, {}
+    path, found, multiples = folder / _TABLE, {}, {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                values = {name: float(row[name]) for name in SIGNIFICANCE if row.get(name)}
-                key = (row["variant"], row["cell"], row["modality"], row["subset"])
-                if row["aggregate"] == "pooled" and values:
-                    found[key] = values
-                if row.get("label_multiplier"):
-                    multiples[key] = multiplier(row)
+        # Not the CSV file: what it has in one field may be more than its readers take.
+        with pq.ParquetFile(path) as file:
+            wanted = [one for one in file.schema_arrow.names if one in _KEY or one.startswith(_WORTH)]
+            rows = file.read(wanted).to_pylist()
+        for row in rows:
+            values = {name: float(row[name]) for name in SIGNIFICANCE if row.get(name) is not None}
+            key = (row["variant"], row["cell"], row["modality"], row["subset"])
+            if row["aggregate"] == "pooled" and values:
+                found[key] = values
+            if row.get("label_multiplier") is not None:
+                multiples[key] = multiplier(row)
     except FileNotFoundError:
         return {}, {}
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise InfoserError(f"{path} can't be read ({error}); the training command writes it again") from error
     return found, multiples
 

@@ -98,8 +98,10 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
-#: Entries of a legend side by side, and the height of a line of them in inches.
+#: Most entries of a legend side by side, and the height of a line of them in inches.
 LEGEND_COLUMNS, _LEGEND_LINE = 4, 0.2
+#: Inches of a character of an entry, and of what is beside it.
+_CHARACTER, _HANDLE = 0.07, 0.65
 
 
 def grid(
@@ -116,12 +118,30 @@ def grid(
     """
     columns = min(columns, panels)
     rows = -(-panels // columns)
-    lines = -(-len(legend) // LEGEND_COLUMNS)
-    figure = new_figure(max(7.2 if legend else 3.2, width * columns), height * rows + 0.3 + _LEGEND_LINE * lines)
+    whole = max(7.2 if legend else 3.2, width * columns)
+    figure = new_figure(whole, height * rows + 0.3 + _LEGEND_LINE * _legend_lines(legend, whole))
     axes = figure.subplots(rows, columns, squeeze=False, **more).ravel().tolist()
     for spare in axes[panels:]:
         spare.set_axis_off()
     return figure, axes[:panels]
+
+
+def legend(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Puts a legend above a figure of panels, as many of its entries side by side as there is room for."""
+    columns = _legend_columns(labels, figure.get_figwidth())
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+def _legend_columns(labels: Sequence[str], width: float) -> int:
+    longest = max((len(line) for one in labels for line in one.split("\n")), default=0)
+    return max(1, min(LEGEND_COLUMNS, int(width / (_CHARACTER * longest + _HANDLE))))
+
+
+def _legend_lines(labels: Sequence[str], width: float) -> int:
+    """Lines of text of the legend's highest column."""
+    deep = -(-len(labels) // _legend_columns(labels, width))
+    lines = [one.count("\n") + 1 for one in labels]
+    return max((sum(lines[at : at + deep]) for at in range(0, len(lines), max(deep, 1))), default=0)
 
 
 def svg(picture: Picture) -> str:

@@ -106,7 +106,14 @@ def print_demo_truth(results: Mapping[str, Any], truth: Any, out: Console) -> No
         ua = next(
             (
                 row["ua"]
-                for row in _pick(results["rows"], variant="none", cell="", modality=modality, subset="all", aggregate="pooled")
+                for row in _pick(
+                    results["rows"],
+                    variant="none",
+                    cell=results["rows"][0]["cell"],
+                    modality=modality,
+                    subset="all",
+                    aggregate="pooled",
+                )
             ),
             None,
         )

@@ -39,7 +39,7 @@ def train_generators(config: Config, corpus: Corpus, folds: Sequence[Fold], run:
 def train_final(config: Config, corpus: Corpus, run: Path, variant: str) -> None:
     final, fold = experiment.final_config(config, variant), experiment.final_fold(len(corpus))
     train_generators(final, corpus, [fold], run, experiment.final_prefix(variant))
-    run_folder.write_final(run, variant)
+    run_folder.write_final(run, variant, (0,))
 
 
 @pytest.fixture(scope="module")

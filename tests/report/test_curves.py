@@ -47,6 +47,7 @@ def test_the_table_of_a_curve_has_its_points(run: Path):
             variant=row["variant"],
             modality=row["modality"],
             aggregate="pooled",
+            subset="all",
         )
         assert row["ua"] == own["ua"]
     assert "1: " in picture.alt
@@ -71,6 +72,82 @@ def test_a_modality_that_has_no_row_in_the_cells_of_a_curve_has_no_panel(run: Pa
     with style.styled():
         picture, _ = curves.response(less, "generate.ratio", "", cells)
     assert [axis.get_title(loc="left") for axis in picture.figure.axes] == ["audio", "both"]
+
+
+def _levels(figure: Any) -> list[tuple[float, tuple[float, float] | None]]:
+    """Of each panel the height of its horizontal line of none, and its band."""
+    found = []
+    for axis in figure.axes:
+        (line,) = (one for one in axis.lines if one.get_label() == "none")
+        heights = set(np.asarray(line.get_ydata(), float).tolist())
+        assert len(heights) == 1 and list(line.get_xdata()) == [0, 1]  # all of the axis' width
+        bands = [np.concatenate([one.get_path().vertices]) for one in axis.patches]
+        corners = [one.get_patch_transform().transform(at)[:, 1] for one, at in zip(axis.patches, bands, strict=True)]
+        found.append((heights.pop(), (corners[0].min(), corners[0].max()) if corners else None))
+    return found
+
+
+def _without(found: sources.Sources, *cells: str) -> sources.Sources:
+    """The same without the rows of none in these cells."""
+    rows = [row for row in found.rows if row["variant"] != "none" or row["cell"] not in cells]
+    return dataclasses.replace(found, results={**found.results, "rows": rows})
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["with the own value", "without"])
+def test_none_with_a_single_value_is_a_line_across(run: Path, own: bool):
+    cells = {0.25: "generate.ratio=0.25", 0.5: "generate.ratio=0.5"} | ({1.0: ""} if own else {})
+    less = _without(sources.read(run), "generate.ratio=0.25", "generate.ratio=0.5")
+    with style.styled():
+        picture, _ = curves.response(less, "generate.ratio", "", cells)
+    for (height, band), modality in zip(_levels(picture.figure), ("audio", "text", "both"), strict=True):
+        (row,) = less.pick(variant="none", cell="", modality=modality, subset="all", aggregate="pooled")
+        assert height == 100 * row["ua"]
+        assert row["ua_low"] is not None and band == pytest.approx((100 * row["ua_low"], 100 * row["ua_high"]))
+    assert "Dotted: none" in picture.caption
+    assert [one.get_text() for one in picture.figure.legends[0].get_texts()].count("none") == 1
+
+
+def test_none_of_another_base_cell_is_drawn_too(make_run: Any, tmp_path: Path):
+    base, other = "space=joined", {0.25: "generate.ratio=0.25 space=joined", 0.5: "generate.ratio=0.5 space=joined"}
+    run = make_run(tmp_path / "run", cells=(base, *other.values()), modalities=("audio",), space="joined")
+    found = _without(sources.read(run), *other.values())
+    assert found.base == base
+    (row,) = found.pick(variant="none", cell=base, subset="all", aggregate="pooled")
+    with style.styled():
+        for cells in (other, {**other, 1.0: base}):
+            picture, _ = curves.response(found, "generate.ratio", "space=joined", cells)
+            assert [height for height, _ in _levels(picture.figure)] == [100 * row["ua"]]
+
+
+def test_none_with_several_values_is_a_curve(run: Path):
+    with style.styled():
+        picture, _ = curves.response(sources.read(run), "label-fraction", "", {0.1: "label-fraction=0.1", 1.0: ""})
+    for axis in picture.figure.axes:
+        (line,) = (one for one in axis.lines if one.get_label() == "none")
+        assert list(line.get_xdata()) == [0.1, 1.0]
+    assert "Dotted" not in picture.caption
+
+
+def test_legends_of_training_curves_have_whole_names(run: Path):
+    settings = "generate.adversarial-weight=0.5 generate.information-weight=0.25 generate.text-mi-weight=0.125 space=joined"
+    variants = ["none", *(f"infogan generate.ratio={one}" for one in (0.05, 0.1, 0.25, 0.5, 2, 4)), f"infogan {settings}"]
+    variants += [f"infogan {settings} stages.{key}=0.{key * 90}" for key in "12"]
+    curve = sources.read(run).curves[0]
+    values = np.ones((len(variants), len(curve.steps)))
+    runs = [("session1", 0, variant) for variant in variants]
+    with style.styled():
+        picture = curves.training(dataclasses.replace(curve, terms=dict.fromkeys("abc", values), runs=runs), 0)
+        assert picture is not None
+        picture.figure.draw_without_rendering()
+    (legend,) = picture.figure.legends
+    texts = [one.get_text() for one in legend.get_texts()]
+    assert len(set(texts)) == len(variants)
+    for name, said in zip(variants, texts, strict=True):
+        assert "".join(said.split()) == "".join(name.split()) and max(map(len, said.split("\n"))) <= 60
+    box, whole = legend.get_window_extent(), picture.figure.bbox
+    assert box.x0 >= 0 and box.x1 <= whole.x1 and box.y1 <= whole.y1
+    # The panels keep their room below it.
+    assert all(axis.get_window_extent().height > 0.9 * picture.figure.dpi for axis in picture.figure.axes)
 
 
 def test_a_term_that_is_0_throughout_has_no_panel(run: Path):
