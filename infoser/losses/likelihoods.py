@@ -87,6 +87,19 @@ def gaussian_log_likelihood_of_pairs(
     return jax.vmap(lambda own_mean, own_log_variance: _of_all(own_mean, own_log_variance, value))(mean, log_variance)
 
 
+def gaussian_log_likelihood_of_all(
+    mean: Float[Array, "batch dim"], log_variance: Float[Array, "batch dim"], value: Float[Array, "others dim"]
+) -> Float[Array, " batch"]:
+    """(1/N) Σⱼ ln q(t_j|h_i) for a diagonal Gaussian q: the mean of `gaussian_log_likelihood_of_pairs`, without the pairs.
+
+    For each dimension (1/N) Σⱼ (t_j − μ_i)² = (t̄ − μ_i)² + (1/N) Σⱼ (t_j − t̄)², a sum of squares that nothing is lost in.
+    """
+    center = value.mean(axis=0, keepdims=True)
+    spread = ((value - center) ** 2).mean(axis=0, keepdims=True)
+    squares = (center - mean) ** 2 + spread
+    return (-0.5 * (jnp.log(2 * jnp.pi) + log_variance + squares * jnp.exp(-log_variance))).sum(axis=-1)
+
+
 def _of_all(
     mean: Float[Array, " dim"], log_variance: Float[Array, " dim"], value: Float[Array, "others dim"]
 ) -> Float[Array, " others"]:

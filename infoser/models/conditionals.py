@@ -54,6 +54,11 @@ class CategoricalConditional(nn.Module):
         """ln q(cⱼ|xᵢ) for every pair of the whole batch."""
         return self.axis.whole(jax.nn.log_softmax(self._logits(x))[:, self.axis.whole(label)])
 
+    def of_all(self, x: Float[Array, "batch x_dim"], label: Int[Array, " batch"]) -> Float[Array, " batch"]:
+        """(1/N) Σⱼ ln q(cⱼ|xᵢ) over the whole batch, for every row."""
+        share = jax.nn.one_hot(self.axis.whole(label), self.n_classes).mean(axis=0, keepdims=True)
+        return (jax.nn.log_softmax(self._logits(x)) * share).sum(axis=-1)
+
 
 class GaussianConditional(nn.Module):
     """ln q(y|x) of a diagonal Gaussian whose mean and log-variance are networks of x.
@@ -78,6 +83,10 @@ class GaussianConditional(nn.Module):
     def of_pairs(self, x: Float[Array, "batch x_dim"], y: Float[Array, "batch dim"]) -> Float[Array, "whole whole"]:
         """ln q(yⱼ|xᵢ) for every pair of the whole batch."""
         return self.axis.whole(likelihoods.gaussian_log_likelihood_of_pairs(*self._parameters(x), self.axis.whole(y)))
+
+    def of_all(self, x: Float[Array, "batch x_dim"], y: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
+        """(1/N) Σⱼ ln q(yⱼ|xᵢ) over the whole batch, for every row; at the cost of a row, not of N."""
+        return likelihoods.gaussian_log_likelihood_of_all(*self._parameters(x), self.axis.whole(y))
 
 
 class MixtureConditional(nn.Module):

@@ -120,7 +120,9 @@ class InformationTerm:
             return Said(estimate, estimate, average)
         if self.estimator == "club":
             likelihood = apply(self._model(y), params, x_fixed, y_fixed).mean()
-            estimate = mi.club(self.scores(fixed, x, y)).mean()
+            # `mi.club` of all pairs, of which only each row's mean counts.
+            of_all = apply(self._model(y), fixed, x, y, method="of_all")
+            estimate = (apply(self._model(y), fixed, x, y) - of_all).mean()
             return Said(estimate + _led_by(likelihood), estimate, average)
         if self.estimator == "smile":
             estimate = mi.smile(self.scores(fixed, x, y)).mean()

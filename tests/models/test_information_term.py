@@ -42,6 +42,11 @@ def test_the_estimate_is_that_of_the_scores(estimator):
     np.testing.assert_allclose(said.objective, said.estimate, rtol=1e-5)
 
 
+def test_club_of_a_class_is_that_of_the_scores():
+    term, params = made("club", y=LABEL, n_classes=4)
+    np.testing.assert_allclose(term(params, X, LABEL).estimate, mi.club(term.scores(params, X, LABEL)).mean(), rtol=1e-4)
+
+
 @pytest.mark.parametrize("critic", CRITICS)
 def test_every_critic_reads_features_and_classes(critic):
     for y, n_classes in ((Y, 0), (LABEL, 4)):
