@@ -28,6 +28,7 @@ from infoser.links import speaker_clusters
 from infoser.metrics.model_scores import Posterior, restricted, score_models
 from infoser.metrics.scores import Scores
 from infoser.overlap import check_unseen, speakers_of_one_name
+from infoser.parts import ArmName, Part
 from infoser.protocols import subsets
 from infoser.results import label_fraction_of, provenance
 from infoser.runs import HeadOutputs, run_space
@@ -186,7 +187,7 @@ def _models(
     final = None
     if request.fold in ("", run_folder.FINAL) and run_folder.has_final(request.folder):
         variant = run_folder.read_final(request.folder)
-        final = (experiment.final_config(config, variant), (experiment.final_fold(len(corpus)),))
+        final = (experiment.restored_final(request.folder, config, variant), (experiment.final_fold(len(corpus)),))
     if request.fold == run_folder.FINAL:
         if final is None:
             raise InfoserError(
@@ -199,6 +200,12 @@ def _models(
         )
     asked = tuple(folds) if not request.fold else (by_name[request.fold],)
     return {"folds": (config, asked)} | ({} if final is None or request.fold else {run_folder.FINAL: final})
+
+
+def _in_tables(request: Request, config: Config, corpus: Corpus) -> tuple[list[Part], Sequence[ArmName], Part]:
+    """The run folder's parts, the arms that were asked for by name, and what its tables are made of."""
+    own, plain = experiment.parts_of(request.folder, config, corpus), sweep(config, has_text=corpus.text is not None).arms
+    return own, plain, parts.complete(own, plain)
 
 
 def _reads_frames(config: Config) -> bool:
@@ -224,10 +231,8 @@ def _rows_of_models(
     if model == run_folder.FINAL:
         said = run_space(config, extended, restored, trainer, experiment.final_prefix(config.variants[0]), read).heads
     else:
-        own = experiment.parts_of(request.folder, config, corpus)
         # Candidates are scored where they were chosen, and nowhere by themselves.
-        plain = sweep(config, has_text=corpus.text is not None).arms
-        whole, _ = parts.complete(own, plain)
+        own, plain, whole = _in_tables(request, config, corpus)
         chosen = experiment.chosen_by(request.folder, config, corpus)
         arms, seeds = set(whole.arms) & set(plain), set(whole.seeds)
         left_out = parts.left_out(own, whole, plain)
@@ -322,8 +327,7 @@ def _provenance(
 ) -> dict[str, Any]:
     """What a reader needs to know of where the numbers come from."""
     protocol, _ = experiment.plan_folds(config, corpus)
-    plain = sweep(config, has_text=corpus.text is not None).arms
-    whole, _ = parts.complete(experiment.parts_of(request.folder, config, corpus), plain)
+    *_, whole = _in_tables(request, config, corpus)
     trained = provenance(config, corpus, protocol, folds, whole.seeds)
     return {
         "run": trained,

@@ -113,6 +113,12 @@ def final_config(config: Config, variant: Any) -> Config:
     return dataclasses.replace(config, variants=(variant,), aligned_variants=(), joined_variants=(), label_fraction=1.0)
 
 
+def restored_final(folder: Path, config: Config, variant: Any) -> Config:
+    """`final_config` of a model that a run folder has: a folder that was extended since has more seeds than it."""
+    final = final_config(config, variant)
+    return dataclasses.replace(final, seeds=run_folder.final_seeds(folder, variant) or final.seeds)
+
+
 def plans_of_final(config: Config) -> list[Planned]:
     """What the final model trains, as a part of its own."""
     last, prefix = final_config(config, config.final_variant), final_prefix(config.final_variant)
@@ -266,7 +272,7 @@ def run(
     """
     protocol, folds = plan_folds(config, corpus)
     found = sweep(config, has_text=corpus.text is not None)
-    whole, _ = parts.complete(own, found.arms)
+    whole = parts.complete(own, found.arms)
     folds = tuple(fold for fold in folds if fold.name in {name for part in own for name in part.folds})
     scored = tuple(fold for fold in folds if fold.name in whole.folds)
     notes = [*corpus.provenance.get(joining.NOTES, ()), *found.notes]

@@ -78,8 +78,8 @@ def said(arm: ArmName) -> str:
     return f"{variant} ({cell})" if cell else variant
 
 
-def complete(parts: Sequence[Part], asked: Collection[ArmName] | None = None) -> tuple[Part, list[ArmName]]:
-    """What a table is made of: arms that all have the same seeds and folds; and the other arms.
+def complete(parts: Sequence[Part], asked: Collection[ArmName] | None = None) -> Part:
+    """What a table is made of: arms that all have the same seeds and folds.
 
     What a table held before a further part was trained, it goes on holding: of the rectangles that have it, the one of most
     arms × seeds × folds is taken, of several the one of most arms.
@@ -96,8 +96,7 @@ def complete(parts: Sequence[Part], asked: Collection[ArmName] | None = None) ->
     held = _held(parts)
     seeds = tuple(seed for seed in dict.fromkeys(seed for part in parts for seed in part.seeds) if seed in whole.seeds)
     folds = tuple(fold for fold in dict.fromkeys(fold for part in parts for fold in part.folds) if fold in whole.folds)
-    whole = Part(seeds, folds, tuple(arm for arm in arms if whole.units <= held[arm]))
-    return whole, [arm for arm in arms if arm not in whole.arms]
+    return Part(seeds, folds, tuple(arm for arm in arms if whole.units <= held[arm]))
 
 
 def left_out(parts: Sequence[Part], whole: Part, asked: Collection[ArmName] | None = None) -> str:

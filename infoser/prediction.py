@@ -168,7 +168,7 @@ def _model(request: Request, config: Config, corpus: Corpus) -> _Model:
                 f"{request.folder} has no final model of variant {variant!r}; run its training command again with --final "
                 f"--final-variant {variant}, or choose a fold's model with --fold"
             )
-        final, prefix = experiment.final_config(config, variant), experiment.final_prefix(variant)
+        final, prefix = experiment.restored_final(request.folder, config, variant), experiment.final_prefix(variant)
         fold = experiment.final_fold(len(corpus))
 
         def of_final(corpus: Corpus, folds: Sequence[Fold], trainer: Trainer, modality: str) -> list[HeadOutputs]:

@@ -208,20 +208,33 @@ def write_scores(path: Path, results: dict[str, Any]) -> None:
 
 
 def write_final(folder: Path, variant: str, seeds: Sequence[int]) -> None:
-    """Remembers the variant and seeds of the final model that was trained last; raises InfoserError if it can't be written."""
+    """Remembers the variant of the final model that was trained last, and its seeds; raises InfoserError if it can't."""
     if hosts.primary():
-        write(folder / FINAL / _FINAL_VARIANT, json.dumps({"variant": variant, "seeds": list(seeds)}) + "\n")
+        contents = {"variant": variant, "seeds": _final_seeds(folder) | {variant: list(seeds)}}
+        write(folder / FINAL / _FINAL_VARIANT, json.dumps(contents) + "\n")
+
+
+def final_seeds(folder: Path, variant: str) -> tuple[int, ...] | None:
+    """The seeds that the final model of a variant was trained with; None where there is none, or nothing tells."""
+    seeds = _final_seeds(folder).get(variant)
+    return None if seeds is None else tuple(seeds)
+
+
+def _final_seeds(folder: Path) -> dict[str, list[int]]:
+    try:
+        return dict(json.loads((folder / FINAL / _FINAL_VARIANT).read_text())["seeds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def check_final(folder: Path, variant: str, seeds: Sequence[int]) -> None:
     """Refuses seeds that the folder's final model of the variant was not trained with: its runs are one group."""
-    if not has_final(folder) or read_final(folder) != variant:
-        return
-    there = json.loads((folder / FINAL / _FINAL_VARIANT).read_text()).get("seeds")
-    if there is not None and there != list(seeds):
+    there = final_seeds(folder, variant)
+    if there is not None and there != tuple(seeds):
         raise InfoserError(
-            f"{folder} has a final model of seeds {' '.join(map(str, there))}, which others can't be added to; delete "
-            f"{folder / FINAL} to have it refitted with seeds {' '.join(map(str, seeds))}"
+            f"{folder} has a final model of {variant} with seeds {' '.join(map(str, there))}, which others can't be added to; "
+            f"leave --final out, which keeps it as it is, or delete {folder / FINAL} to have it refitted with seeds "
+            f"{' '.join(map(str, seeds))}"
         )
 
 

@@ -44,8 +44,8 @@ def test_what_is_asked_for_is_trained_once(seed: int) -> None:
         held = cubes(parts)
         assert len(held) == len(set(held)) and set(held) == set(cubes([asked]))
         assert missing(parts, asked) == [] and beyond(parts, asked) == []
-    whole, others = complete(parts)
-    assert others == [] and set(cubes([whole])) == set(cubes([asked]))
+    whole = complete(parts)
+    assert set(cubes([whole])) == set(cubes([asked]))
     assert from_json(to_json(parts)) == parts
 
 
@@ -66,8 +66,8 @@ CELLS: Any = (("", "none"), ("", "noise"), *((f"generate.ratio={ratio}", "noise"
 
 def test_a_partly_finished_extension_takes_nothing_from_the_table() -> None:
     finished, begun = Part((0,), ("a", "b"), CELLS), Part((1,), ("a", "b"), CELLS[:2])
-    whole, others = complete([finished, begun])
-    assert (whole, others) == (finished, [])
+    whole = complete([finished, begun])
+    assert whole == finished
     assert left_out([finished], finished) == ""
     assert left_out([finished, begun], whole) == (
         "trained, but not in the tables yet: none, noise on seed 1; for that, the same command has to train noise "
@@ -75,22 +75,22 @@ def test_a_partly_finished_extension_takes_nothing_from_the_table() -> None:
     )
     # However many seeds are added: the base cell alone would then fill a larger table.
     many = Part(tuple(range(1, 60)), ("a", "b"), CELLS[:2])
-    assert complete([finished, many])[0] == finished
+    assert complete([finished, many]) == finished
     rest = missing([finished, begun], Part((0, 1), ("a", "b"), CELLS))
-    assert complete([finished, begun, *rest]) == (Part((0, 1), ("a", "b"), CELLS), [])
+    assert complete([finished, begun, *rest]) == Part((0, 1), ("a", "b"), CELLS)
     assert left_out([finished, begun, *rest], Part((0, 1), ("a", "b"), CELLS)) == ""
 
 
 def test_seeds_that_are_in_the_table_stay_there_when_cells_are_added_to_some() -> None:
     parts = [Part((0,), ("a",), CELLS[:2]), Part((1,), ("a",), CELLS[:2])]
-    assert complete(parts)[0] == Part((0, 1), ("a",), CELLS[:2])
+    assert complete(parts) == Part((0, 1), ("a",), CELLS[:2])
     parts.append(Part((0,), ("a",), CELLS[2:]))
-    whole, others = complete(parts)
-    assert whole == Part((0, 1), ("a",), CELLS[:2]) and others == list(CELLS[2:])
+    whole = complete(parts)
+    assert whole == Part((0, 1), ("a",), CELLS[:2])
     assert left_out(parts, whole).endswith("noise (generate.ratio=4) and 41 more on seed 1")
     parts.append(Part((1,), ("a",), CELLS[2:-1]))
-    assert complete(parts) == (Part((0, 1), ("a",), CELLS[:-1]), [CELLS[-1]])
-    assert left_out(parts, complete(parts)[0]) == (
+    assert complete(parts) == Part((0, 1), ("a",), CELLS[:-1])
+    assert left_out(parts, complete(parts)) == (
         "trained, but not in the tables yet: noise (generate.ratio=45) on seed 0; for that, the same command has to train "
         "noise (generate.ratio=45) on seed 1"
     )
@@ -98,7 +98,7 @@ def test_seeds_that_are_in_the_table_stay_there_when_cells_are_added_to_some() -
 
 def test_a_part_that_is_less_than_the_table_by_seeds_and_folds_is_said() -> None:
     parts = [Part((0, 1), ("a", "b"), ARMS[:2]), Part((0,), ("c",), ARMS[:2]), Part((2,), ("a", "b", "c"), ARMS[:1])]
-    whole, _ = complete(parts)
+    whole = complete(parts)
     assert whole == Part((0, 1), ("a", "b"), ARMS[:2])
     assert left_out(parts, whole) == (
         "trained, but not in the tables yet: none on seed 0 × fold c and seed 2; noise on seed 0 × fold c; for that, the same "
@@ -109,20 +109,20 @@ def test_a_part_that_is_less_than_the_table_by_seeds_and_folds_is_said() -> None
 def test_of_larger_tables_that_hold_the_earlier_one_the_largest_is_taken() -> None:
     first = Part((0,), ("a",), ARMS[:1])
     # Three seeds × 1 arm, or one seed × 2.
-    assert complete([first, Part((1, 2), ("a",), ARMS[:1]), Part((0,), ("a",), ARMS[1:2])])[0].seeds == (0, 1, 2)
+    assert complete([first, Part((1, 2), ("a",), ARMS[:1]), Part((0,), ("a",), ARMS[1:2])]).seeds == (0, 1, 2)
     # Of one size: that of more arms.
-    assert complete([first, Part((1,), ("a",), ARMS[:1])])[0] == Part((0, 1), ("a",), ARMS[:1])
+    assert complete([first, Part((1,), ("a",), ARMS[:1])]) == Part((0, 1), ("a",), ARMS[:1])
     ragged = [Part((0,), ("a", "b"), ARMS[:2]), Part((1,), ("a",), ARMS[:2])]
-    assert complete(ragged) == (ragged[0], [])
+    assert complete(ragged) == ragged[0]
 
 
 def test_arms_that_nobody_asks_for_hold_no_seeds_back() -> None:
     parts = [Part((0,), ("a",), ARMS[:2]), Part((0,), ("a",), ARMS[2:]), Part((1,), ("a",), ARMS[:2])]
-    assert complete(parts)[0] == Part((0,), ("a",), ARMS)
-    assert complete(parts, ARMS[:2]) == (Part((0, 1), ("a",), ARMS[:2]), list(ARMS[2:]))
-    assert left_out(parts, complete(parts, ARMS[:2])[0], ARMS[:2]) == ""
+    assert complete(parts) == Part((0,), ("a",), ARMS)
+    assert complete(parts, ARMS[:2]) == Part((0, 1), ("a",), ARMS[:2])
+    assert left_out(parts, complete(parts, ARMS[:2]), ARMS[:2]) == ""
     parts.append(Part((1,), ("a",), ARMS[2:3]))
-    assert complete(parts, ARMS[:2])[0].arms == ARMS[:3]
+    assert complete(parts, ARMS[:2]).arms == ARMS[:3]
 
 
 def subsets(of: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -144,17 +144,17 @@ def test_no_part_takes_anything_from_the_table(seed: int) -> None:
         asked = union(asked, Part(some(SEEDS, rng), some(FOLDS, rng), some(ARMS, rng)))
         for part in missing(parts, asked):
             if rng.random() < 0.7:
-                before = set(cubes([complete(parts)[0]]))
+                before = set(cubes([complete(parts)]))
                 parts.append(Part(part.seeds, part.folds, some(part.arms, rng)))
-                after = set(cubes([complete(parts)[0]]))
+                after = set(cubes([complete(parts)]))
                 assert before <= after <= set(cubes(parts))
                 held = {((seed, fold), arm) for seed, fold, arm in cubes(parts)}
                 kept = {((seed, fold), arm) for seed, fold, arm in before}
                 possible = max((len(one), arms) for one, arms in RECTANGLES if kept <= one <= held)
-                assert (len(after), len(complete(parts)[0].arms)) == possible
-                assert bool(left_out(parts, complete(parts)[0])) == (after != set(cubes(parts)))
+                assert (len(after), len(complete(parts).arms)) == possible
+                assert bool(left_out(parts, complete(parts))) == (after != set(cubes(parts)))
     parts += missing(parts, asked)
-    assert set(cubes([complete(parts)[0]])) == set(cubes([asked]))
+    assert set(cubes([complete(parts)])) == set(cubes([asked]))
 
 
 def test_what_is_there_beyond_the_question_is_said() -> None:

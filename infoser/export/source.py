@@ -155,7 +155,7 @@ def restore(request: Request) -> Source:
         if cell != base:
             raise InfoserError(f"--cell {cell!r}: the final model is of the base configuration; choose a fold with --fold")
         variant, fold, plan, arm = _of_final(request), experiment.final_fold(len(corpus)), None, None
-        own, folds = experiment.final_config(config, variant), (fold,)
+        own, folds = experiment.restored_final(request.folder, config, variant), (fold,)
     if own.space == "aligned":
         raise InfoserError(
             "rows of the aligned space are representations of this run's own aligners, which no other tool can compute for "

@@ -41,6 +41,6 @@ def test_an_extension_that_is_cut_short_and_gone_on_with(run_train: Any, run_eva
     found = json.loads((folder / "results.json").read_text())
     assert {row["seeds"] for row in found["rows"]} == {2} and {row["cell"] for row in found["rows"]} == {"", "generate.ratio=2"}
     assert not any("not in the tables" in note for note in found["notes"])
-    assert json.loads((folder / "final" / "variant.json").read_text()) == {"variant": "none", "seeds": [0, 1]}
+    assert json.loads((folder / "final" / "variant.json").read_text()) == {"variant": "none", "seeds": {"none": [0, 1]}}
     outcome = run_train(*more, "1s")  # all is there
     assert outcome.status == 0 and "won't" not in outcome.err and " left" not in outcome.err, outcome.err
