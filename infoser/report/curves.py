@@ -179,7 +179,8 @@ def training(curve: Curve, number: int) -> Picture | None:
         for position, variant in enumerate(variants):
             own = values[[which == variant for _, _, which in curve.runs]]
             mean, spread = _mean(own)
-            look = style.look(position) | {"marker": None}
+            # A training of a single chunk is a point, which a line alone would not show.
+            look = style.look(position) | ({"marker": None} if len(curve.steps) > 1 else {})
             axis.plot(curve.steps, mean, label=labels[position], **look)
             axis.fill_between(curve.steps, mean - spread, mean + spread, color=look["color"], alpha=0.15, linewidth=0)
         axis.set_title(in_figure(term), loc="left")

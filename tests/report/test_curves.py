@@ -150,6 +150,19 @@ def test_legends_of_training_curves_have_whole_names(run: Path):
     assert all(axis.get_window_extent().height > 0.9 * picture.figure.dpi for axis in picture.figure.axes)
 
 
+def test_a_training_of_a_single_chunk_is_a_point_that_can_be_seen(run: Path):
+    curve = sources.read(run).curves[0]
+    markers = {}
+    for count in (1, len(curve.steps)):
+        terms = {"a": np.ones((len(curve.runs), count))}
+        with style.styled():
+            picture = curves.training(dataclasses.replace(curve, steps=curve.steps[:count], terms=terms), 0)
+            assert picture is not None
+            markers[count] = {line.get_marker() for line in picture.figure.axes[0].lines}
+    assert len(curve.steps) > 1 and markers[len(curve.steps)] <= {"None", None}
+    assert not markers[1] & {"None", None, ""}
+
+
 def test_a_term_that_is_0_throughout_has_no_panel(run: Path):
     curve = sources.read(run).curves[0]
     shape = next(iter(curve.terms.values())).shape
