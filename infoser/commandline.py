@@ -17,7 +17,8 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str] 
 
     Returns:
       0 when it went well; 2 after a mistake of the user (an InfoserError, or a refusal of the file system or of the memory
-      that nothing closer to it turned into one, printed as `error: …` on stderr);
+      of
+      the host or of its devices that nothing closer to it turned into one, printed as `error: …` on stderr);
       130 when the user interrupted it; 141, as a shell says it, when the reader of its output went away.
     """
     try:
@@ -41,6 +42,16 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str] 
     except MemoryError as error:
         print(
             f"error: the memory does not suffice ({error or 'no more is to be had'}); ask for less at a time", file=sys.stderr
+        )
+        return InfoserError.status
+    except RuntimeError as error:  # JAX' own kind is one, and this module is imported before JAX
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        said = str(error).splitlines()[0]
+        print(
+            f"error: the memory of the devices does not suffice ({said}); lower --resident-gib, --max-group-gib or batch "
+            "sizes, or ask for fewer variants and cells at a time",
+            file=sys.stderr,
         )
         return InfoserError.status
     return 0

@@ -19,8 +19,9 @@ from infoser import digests, experiment, parts, run_folder, shards
 from infoser.cells import SELECTED, root_of, sweep
 from infoser.choosing import composed
 from infoser.config import Config
-from infoser.corpora import brought_to, check_alike, check_frames_alike, concatenate, rows_of, standardised
-from infoser.corpus import UNLABELLED, Corpus
+from infoser.corpora import brought_to, check_alike, check_frames_alike, rows_of, standardised
+from infoser.corpus import Corpus
+from infoser.cross_target import Target, appended, modality_notes, read_target, subset_masks
 from infoser.errors import InfoserError
 from infoser.execution import modalities_of, planned, run_planned
 from infoser.leakage import Fold
@@ -29,7 +30,6 @@ from infoser.metrics.model_scores import Posterior, restricted, score_models
 from infoser.metrics.scores import Scores
 from infoser.overlap import check_unseen, speakers_of_one_name
 from infoser.parts import ArmName, Part
-from infoser.protocols import subsets
 from infoser.results import label_fraction_of, provenance
 from infoser.runs import HeadOutputs, run_space
 from infoser.shared_classes import SharedClasses, share_classes
@@ -66,16 +66,6 @@ class Request:
     data_dir: Path | None = None
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The rows that are scored, and for each fold their features as its models read them."""
-
-    scored: Corpus
-    label: np.ndarray
-    shared: SharedClasses
-    by_fold: Mapping[str, Corpus]
-
-
 def score_corpus(request: Request) -> dict[str, Any]:
     """Restores the models of a run folder and scores them on another corpus.
 
@@ -88,7 +78,7 @@ def score_corpus(request: Request) -> dict[str, Any]:
     """
     config, corpus = experiment.restore(request.folder, request.data_dir)
     request = dataclasses.replace(request, normalise=_normalise(request, config))
-    target = _read_target(request.target)
+    target = read_target(request.target)
     _, folds = experiment.plan_folds(config, corpus)
     models = _models(request, config, corpus, folds)
     if not any(_reads_frames(each) for each, _ in models.values()):
@@ -96,7 +86,7 @@ def score_corpus(request: Request) -> dict[str, Any]:
     if not request.text:
         target = target.without_text()
     notes = check_alike(corpus, target)
-    notes += _modality_notes(corpus, target, request)
+    notes += modality_notes(corpus, target, text=request.text)
     if corpus.text is None:
         target = target.without_text()
     check_frames_alike(corpus, target)
@@ -116,7 +106,7 @@ def score_corpus(request: Request) -> dict[str, Any]:
         # A run whose corpora were standardised by themselves reads the target's so standardised features as they are.
         if request.normalise != "training" and config.data.normalise == "training":
             by_fold = {fold.name: brought_to(plain, corpus, fold.train) for fold in trained}
-        given = _Target(scored, shared.label[kept], shared, by_fold)
+        given = Target(scored, shared.label[kept], shared, by_fold)
         found, said = _rows_of_models(request, part_config, corpus, trained, given, part)
         rows += found
         notes += said
@@ -148,35 +138,6 @@ def _normalise(request: Request, config: Config) -> Normalise:
             f"reads no others; leave --normalise out, or give --normalise {trained}"
         )
     return request.normalise
-
-
-def _read_target(folder: Path) -> Corpus:
-    """The corpus of DATA_DIR/NAME or DATA_DIR/NAME/CONFIG."""
-    folder = Path(str(folder).rstrip("/"))
-    configs = shards.list_configs(folder.parent, folder.name)
-    if not configs and folder.name in shards.list_configs(folder.parent.parent, folder.parent.name):
-        return shards.read_corpus(folder.parent.parent, folder.parent.name, folder.name, cache=True)
-    if len(configs) > 1:
-        raise InfoserError(
-            f"corpus {folder.name!r} in {folder.parent} was prepared in several ways: {', '.join(configs)}; name one: "
-            f"--corpus {folder / configs[0]}"
-        )
-    return shards.read_corpus(folder.parent, folder.name, cache=True)
-
-
-def _modality_notes(corpus: Corpus, target: Corpus, request: Request) -> list[str]:
-    if not request.text:
-        return ["text is left out: heads on audio are scored alone"] if corpus.text is not None else []
-    if corpus.text is None and target.text is not None:
-        return [f"the run reads no text: that of {target.name} is not used"]
-    if corpus.text is not None and target.text is None:
-        return [f"{target.name} has no text: heads on audio are scored alone"]
-    missing = int((~target.with_text).sum()) if target.text is not None else 0
-    if not missing:
-        return []
-    return [
-        f"{missing:,} of {len(target):,} utterances of {target.name} have no transcript: what reads text is scored on the rest"
-    ]
 
 
 def _models(
@@ -217,10 +178,10 @@ def _reads_frames(config: Config) -> bool:
 
 
 def _rows_of_models(
-    request: Request, config: Config, corpus: Corpus, folds: Sequence[Fold], target: _Target, model: str
+    request: Request, config: Config, corpus: Corpus, folds: Sequence[Fold], target: Target, model: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Score rows of one set of models."""
-    extended, asked = _appended(corpus, folds, target)
+    extended, asked = appended(corpus, folds, target)
     trainer = experiment.make_trainer(config, request.folder, restore_only=True)
     all_folds = experiment.plan_folds(config, corpus)[1] if model == "folds" else folds
     by_name = {fold.name: fold for fold in asked}
@@ -241,7 +202,7 @@ def _rows_of_models(
         said = [head for head in every if (head.cell, head.variant) in arms]
         said += [] if chosen is None else composed(chosen, every)
     heads = [head for head in said if not head.probe and head.unit.fold.name in by_name and len(head.rows)]
-    masks = _subset_masks(extended, folds, asked)
+    masks = subset_masks(extended, folds, asked)
     found, notes = [], [left_out] if left_out else []
     for modality in read:
         of_modality = [head for head in heads if head.modality == modality]
@@ -257,7 +218,7 @@ def _scored(
     config: Config,
     corpus: Corpus,
     heads: Sequence[HeadOutputs],
-    target: _Target,
+    target: Target,
     masks: Mapping[str, np.ndarray],
 ) -> Scores:
     """Score rows of one modality, on the rows that have what it reads."""
@@ -292,27 +253,6 @@ def _scored(
     choices = {"target": target.scored.name, "normalise": request.normalise, "among": request.among}
     rows = [choices | row | {"label_fraction": label_fraction_of(row["cell"], config)} for row in scores.rows]
     return Scores(rows, scores.notes)
-
-
-def _appended(corpus: Corpus, folds: Sequence[Fold], target: _Target) -> tuple[Corpus, list[Fold]]:
-    """The corpus with the target's rows after its own, and the folds with those as their test part."""
-    blocks = list({id(one): one for one in target.by_fold.values()}.values())
-    n_rows, parts, asked = len(target.scored), [corpus], []
-    for number, block in enumerate(blocks):
-        names = np.array([f"{block.name}, scored as block {number}: {one}" for one in block.utterance_id])
-        unlabelled = np.full(n_rows, UNLABELLED, np.int32)
-        parts.append(dataclasses.replace(block, utterance_id=names, label=unlabelled, classes=corpus.classes))
-    extended = concatenate(parts, name=corpus.name, classes=corpus.classes, provenance=corpus.provenance)
-    for fold in folds:
-        number = next(i for i, block in enumerate(blocks) if block is target.by_fold[fold.name])
-        asked.append(dataclasses.replace(fold, test=len(corpus) + number * n_rows + np.arange(n_rows)))
-    return extended, asked
-
-
-def _subset_masks(extended: Corpus, folds: Sequence[Fold], asked: Sequence[Fold]) -> dict[str, np.ndarray]:
-    """Masks over the scored rows, the same for all models: disjoint is a text that none of them was trained beside."""
-    trained = np.unique(np.concatenate([fold.train for fold in folds]))
-    return subsets(extended, dataclasses.replace(asked[0], train=trained))
 
 
 def _provenance(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def train(config: Config) -> dict[str, Any] | None:
     Raises:
       InfoserError: for a corpus, settings or a run folder that can't be used, and from training.
     """
-    parallel.use_all_cores(len(os.sched_getaffinity(0)))
+    parallel.use_all_cores()
     compilation_cache.keep_compiled()
     corpus = load_corpus(config)
     # The name that was found, so that shards of another encoder pair, prepared later, leave no doubt.
@@ -186,7 +185,7 @@ def restore(folder: Path, data_dir: Path | None = None) -> tuple[Config, Corpus]
     config, shards_hash = run_folder.read(folder)
     if data_dir is not None:
         config = dataclasses.replace(config, data_dir=data_dir)
-    parallel.use_all_cores(len(os.sched_getaffinity(0)))
+    parallel.use_all_cores()
     compilation_cache.keep_compiled()
     corpus = load_corpus(config, in_memory=shards_hash is None and data_dir is None)
     run_folder.check_corpus(folder, shards_hash, corpus)

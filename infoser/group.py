@@ -99,7 +99,7 @@ class Loaded:
         if isinstance(shared, Stream):
             drawn_from = parallel.undivided(stage).draws_from(self.group.runs)
             places = [shared.places(divided, _taken(drawn_from, part.which), self._keys[part.which]) for part in self._parts]
-            most_steps = min(shared.chunk_steps(divided, each, most_steps) for each in places)
+            most_steps = min(shared.chunk_steps(divided, each, most_steps, len(self._parts)) for each in places)
         length = -(-stage.steps // -(-stage.steps // most_steps))
         for part in self._parts:
             part.shared = itertools.repeat(shared)
@@ -186,10 +186,11 @@ class Loaded:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *said)
 
     def alone(self, only: Sequence[int]) -> Loaded:
-        """Some of the runs without what they trained on: to be asked of rows that are given."""
+        """Some of the runs without what they trained on, which can then leave the devices: to be asked of given rows."""
         which = np.asarray(only)
         names = [self.group.names[number] for number in only]
-        group = replace(self.group, names=names, runs=np.zeros(len(names), np.int32))
+        nothing = self.mode.replicate(np.zeros((), np.float32))  # pmap takes axes of other arguments for an empty one's
+        group = replace(self.group, names=names, shared=nothing, runs=np.zeros(len(names), np.int32))
         loaded = Loaded(self.mode, group)
         loaded.load(_taken(self.state(), which))
         return loaded

@@ -150,7 +150,7 @@ def _chunk(
     def step_terms(state: Any, step: jax.Array) -> tuple[Any, Any]:
         return stage.train_step(state, shared, run, jax.random.fold_in(key, step), step / stage.steps)
 
-    names = jax.eval_shape(step_terms, state, start)[1]
+    names = stage.terms  # asking a step for them would trace it twice
     zeros = {name: jnp.zeros(()) for name in names}
     never = {name: jnp.int32(NEVER) for name in names}
 

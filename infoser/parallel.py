@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
-import os
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,18 +20,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from infoser import exchange, hosts
+from infoser import exchange, host_resources, hosts
 from infoser.batch_axis import SINGLE, BatchAxis
 from infoser.errors import InfoserError
 from infoser.lifting import Stage, Streamed, lifted, one_by_one, rows_of_chunk
 
+#: Bytes of features that a CPU's devices may hold together, however little memory is available.
+_LEAST = 2**28
 
-def use_all_cores(cores: int) -> None:
+
+def use_all_cores(cores: int = 0) -> None:
     """Gives a CPU-only machine one device per core, so that runs train side by side; no effect once a backend runs.
 
     Small steps keep a single core busy; XLA's own threads help only with large products.
+
+    Args:
+      cores: how many; 0 for all that this process may use.
     """
     config: Any = jax.config  # its options are attributes that type checkers can't see
+    cores = cores or host_resources.cores()
     if cores > 1 and config.jax_num_cpu_devices < 1:  # -1: nobody has set it
         jax.config.update("jax_num_cpu_devices", cores)
 
@@ -46,12 +52,13 @@ def device_count() -> int:
 def default_budget() -> int:
     """Bytes of features that may stay on each device: half of its memory; of a CPU's, a quarter of what is available.
 
-    Of several hosts the smallest budget counts for all.
+    Of several hosts the smallest budget counts for all. The CPU's devices together have at least `_LEAST`: tables of less
+    would save nothing that counts.
     """
     limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in exchange.own_devices()]
     budget = min(limits) // 2
     if not budget:
-        budget = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 // len(limits)
+        budget = max(_LEAST, host_resources.available_memory() // 4) // len(limits)
     if hosts.count() == 1:
         return budget
     return -exchange.agree(-(budget >> 20))[0] << 20  # in MiB: 32 bits are exchanged

@@ -43,7 +43,9 @@ _MAPPED = ("audio", "text", *(f"{key}/values" for key in FRAMES))
 _NAME = re.compile(r"\.cache-[0-9a-f]{16}")
 _MAKING = ".cache-making-"
 _LOCK = ".cache-lock"
-_ABANDONED_S = 24 * 3600.0  # after which a half-made cache is one of a process that is gone
+#: After which a half-made cache is one of a process that is gone: nothing was written to it for so long; and where the file
+#: system has locks, so that no other process of this host can be at it (on some, hosts do not see each other's).
+_ABANDONED_S, _ABANDONED_LOCKED_S = 24 * 3600.0, 600.0
 _CLOCK_TICK_S = 0.02  # what changes a file later than this bears another time
 _BLOCK = 2**16  # rows of text features that are looked at together
 
@@ -141,10 +143,11 @@ def make(folder: Path, shards: Stamps, decode: Callable[[Opened], Contents]) -> 
     """
     place, staging = _place(folder), None
     try:
-        with _alone(folder.parent):
+        with _alone(folder.parent) as locked:
             made_meanwhile = find(folder)
             if made_meanwhile is not None:
                 return made_meanwhile
+            _remove_unfinished(folder.parent, _ABANDONED_LOCKED_S if locked else _ABANDONED_S)
             staging = Path(tempfile.mkdtemp(prefix=_MAKING, dir=folder.parent))
             staging.chmod(folder.stat().st_mode & 0o777)  # who may read the shards may read it
             _write(staging, shards, decode)
@@ -161,8 +164,12 @@ def make(folder: Path, shards: Stamps, decode: Callable[[Opened], Contents]) -> 
 
 
 @contextlib.contextmanager
-def _alone(parent: Path) -> Iterator[None]:
-    """Lets one process of all hosts decode at a time, so that the others find its cache; without locks, all of them do."""
+def _alone(parent: Path) -> Iterator[bool]:
+    """Lets one process of all hosts decode at a time, so that the others find its cache; without locks, all of them do.
+
+    Gives whether there are locks.
+    """
+    locked = True
     with (parent / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,8 +177,8 @@ def _alone(parent: Path) -> Iterator[None]:
             _say(f"waiting for another process that makes a cache in {parent}")
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError:  # a file system without locks
-            pass
-        yield
+            locked = False
+        yield locked
 
 
 class _InFile:
@@ -302,13 +309,23 @@ def _publish(staging: Path, place: Path) -> None:
 
 
 def _remove_others(place: Path) -> None:
-    """Removes the caches of shards that are no more, and what is left of those that were never finished."""
+    """Removes the caches of shards that are no more."""
     for other in sorted(place.parent.glob(".cache-*")):
-        old = _NAME.fullmatch(other.name) and other != place
-        abandoned = other.name.startswith(_MAKING) and time.time() - other.stat().st_mtime > _ABANDONED_S
-        if old or abandoned:
+        if _NAME.fullmatch(other.name) and other != place:
             shutil.rmtree(other, ignore_errors=True)
-            _say(f"removed {other}, " + ("the cache of other shards" if old else "a cache that was never finished"))
+            _say(f"removed {other}, the cache of other shards")
+
+
+def _remove_unfinished(parent: Path, quiet_s: float) -> None:
+    """Removes what killed processes left of their caches, before another takes as much of the disk again."""
+    for other in sorted(parent.glob(f"{_MAKING}*")):
+        try:
+            written_at = max(path.stat().st_mtime for path in (other, *other.iterdir()))
+        except FileNotFoundError:  # it is being moved to its place, or removed
+            continue
+        if time.time() - written_at > quiet_s:
+            shutil.rmtree(other, ignore_errors=True)
+            _say(f"removed {other}, a cache that was never finished")
 
 
 def _write_text(path: Path, text: str) -> None:

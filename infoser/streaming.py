@@ -47,12 +47,16 @@ class Stream:
     mode: parallel.RunsMode
     budget: int
 
-    def chunk_steps(self, stage: Any, per_step: Places, most: int) -> int:
-        """How many steps a chunk may have, at most `most`, so that its tables stay within the budget."""
+    def chunk_steps(self, stage: Any, per_step: Places, most: int, parts: int = 1) -> int:
+        """How many steps a chunk may have, at most `most`, so that its tables stay within the budget.
+
+        Args:
+          parts: how many parts the group is in; while one trains, a table of each of the others waits.
+        """
         bytes_per_step = per_step.rows * self._row_bytes(stage)
         for frames, places in zip((self.audio_frames, self.text_frames), per_step.frames, strict=True):
             bytes_per_step += 0 if frames is None else places * frames.values.itemsize * frames.values.shape[1]
-        return int(np.clip(self.budget // _TABLES // max(bytes_per_step, 1), 1, most))
+        return int(np.clip(self.budget // (_TABLES + parts - 1) // max(bytes_per_step, 1), 1, most))
 
     def rows_at_once(self, stage: Any) -> int:
         """How many rows a table of rows alone may have."""

@@ -77,6 +77,7 @@ class Trainer:
         self._plan = plan
         #: Seconds that training itself has taken.
         self.trained_s = 0.0
+        self._late: list[int] = []
         self._tensorboard = tensorboard
 
     def took(self, what: str, **values: float | int | str) -> None:
@@ -163,6 +164,7 @@ class Trainer:
         what, started, of_first = f"{group.name} × {len(group.names)} runs", time.monotonic(), None
         steps = stage.steps - done
         with signals_held() as received, Progress(what, stage.steps, unit="steps", done=done, numbered=True) as progress:
+            received += self._late
             while done < stage.steps:
                 means, first_bad = loaded.train(length, done)
                 of_first = of_first or (length, time.monotonic() - started)
@@ -185,6 +187,8 @@ class Trainer:
                         128 + stop,
                     )
             (stop,) = exchange.agree(max(received, default=0))
+        # A signal that came while hosts agreed is known to this one alone: it counts at the first chunk of the next group.
+        self._late = received
         loaded.end()
         chunk_steps, first_s = of_first or (0, 0.0)
         seconds = time.monotonic() - started
@@ -198,8 +202,7 @@ class Trainer:
             first_chunk_steps=chunk_steps,
             first_chunk_s=first_s,
         )
-        if stop or received:
-            stop = stop or received[0]
+        if stop:
             raise Stopped(
                 f"stopped by {signal.Signals(stop).name} after {group.name} was finished and saved; "
                 "run the same command again to go on",

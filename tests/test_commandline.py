@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from infoser.commandline import refuse_repeated_flags, run_command
@@ -36,7 +37,17 @@ def test_an_interruption_is_status_130(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr() == ("", "interrupted\n")
 
 
+def test_exhausted_devices_are_one_line_and_status_two(capsys: pytest.CaptureFixture[str]) -> None:
+    error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 12 bytes.\nBufferAssignment: …")
+    assert run_command(raising(error), []) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the memory of the devices does not suffice (RESOURCE_EXHAUSTED: Out of memory allocating")
+    assert said.count("\n") == 1 and "--resident-gib" in said
+
+
 def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        run_command(raising(jax.errors.JaxRuntimeError("INTERNAL: something else")), [])
     with pytest.raises(ZeroDivisionError):
         run_command(raising(ZeroDivisionError()), [])
     with pytest.raises(SystemExit):

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -239,6 +240,24 @@ def test_other_shards_take_the_place_of_the_cache(data_dir: Path, capfd: pytest.
     assert after != before
     said = capfd.readouterr().err
     assert f"removed {before}" in said and f"removed {abandoned}" in said
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_what_killed_processes_left_goes_before_more_is_written(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, *, locks: bool
+) -> None:
+    left = data_dir / "made-up" / ".cache-making-half"
+    left.mkdir()
+    (left / "0.npy").write_bytes(b"half")
+    for path in (left / "0.npy", left):
+        os.utime(path, (time.time() - 1200,) * 2)
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", refused)
+    mkdtemp, there = tempfile.mkdtemp, []
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **given: there.append(left.exists()) or mkdtemp(**given))
+    read_corpus(data_dir, "made-up", cache=True)
+    # Without locks it may be that of another process, for a day.
+    assert there == [not locks] and left.exists() != locks
 
 
 def refused(*_: object, **__: object) -> Any:

@@ -128,6 +128,11 @@ def test_tables_stay_within_their_budget(corpus):
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(table)) / parallel.device_count()
         assert held <= max(budget / 4, 16 * (7 * 4 + 8)), budget
         assert (length == stage.steps) == (budget > 4_000)
+    # While one of nine parts trains, a table of each other one waits: twelve in all, where a single part has four.
+    given = stream(corpus, stage, mode, 400_000)
+    per_step = given.places(stage, stage.draws_from(stacked), keys)
+    together, of_nine = (given.chunk_steps(stage, per_step, 10**6, parts) for parts in (1, 9))
+    assert 1 < of_nine and 3 * of_nine <= together < 3 * of_nine + 3
 
 
 def test_runs_that_draw_alike_read_together(corpus):

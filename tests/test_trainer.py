@@ -1,5 +1,6 @@
 """The loop: resuming changes nothing, and signals, diverged runs, other corpora and unfinished groups are told apart."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from reading_events import scalars
 
-from infoser import parallel
+from infoser import exchange, parallel
 from infoser.checkpoints import Checkpoints
 from infoser.errors import InfoserError
 from infoser.group import Group, RunName
@@ -229,6 +230,23 @@ def test_a_signal_in_the_last_chunk_finishes_and_stops(group, in_chunk, tmp_path
     trainer(tmp_path, restore_only=True).train(group())
 
 
+def test_a_signal_while_hosts_agree_on_the_end_counts_in_the_next_group(group, tmp_path, monkeypatch):
+    agree = exchange.agree
+
+    def overtaken(*values):
+        said = agree(*values)
+        if len(values) == 1:  # at a group's end
+            os.kill(os.getpid(), signal.SIGTERM)
+        return said
+
+    monkeypatch.setattr(exchange, "agree", overtaken)
+    going_on = trainer(tmp_path)
+    going_on.train(group())  # of the other hosts none knows of it: this one must go on, too
+    with pytest.raises(Stopped, match="SIGTERM in space/next after step 3 of 10, which is saved") as stopped:
+        going_on.train(dataclasses.replace(group(), name="space/next"))
+    assert stopped.value.status == 143
+
+
 def test_signals_are_left_alone_outside_the_main_thread():
     seen = []
 
@@ -339,3 +357,6 @@ def test_outputs_of_a_trained_group(group, quadratic, tmp_path):
     weights = final(trained)["weights"]
     np.testing.assert_array_equal(trained.outputs("outputs", 1), weights)
     np.testing.assert_array_equal(trained.outputs("outputs", 2, runs=quadratic.runs([9.0] * 3)), np.tile(weights, 2))
+    alone = trained.alone([2, 0])
+    assert alone.group.shared.size == 1  # so that the features can leave the devices
+    np.testing.assert_array_equal(alone.outputs("outputs", 1), weights[[2, 0]])

@@ -176,5 +176,5 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     if "--device=gpu" not in sys.argv and "gpu" not in sys.argv:
-        parallel.use_all_cores(len(os.sched_getaffinity(0)))
+        parallel.use_all_cores()
     sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,6 @@ that was no mapped file.
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -56,7 +55,7 @@ def train(folder: Path, stage_name: str, streamed: bool, gib: float, steps: int)
     from infoser.stages.generate import Generate, GenerateRun
     from infoser.streaming import Stream
 
-    parallel.use_all_cores(len(os.sched_getaffinity(0)))
+    parallel.use_all_cores()
     most, done = [0.0], threading.Event()
 
     def watch() -> None:
