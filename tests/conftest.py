@@ -81,6 +81,14 @@ def optimised() -> Iterator[None]:
 
 
 @pytest.fixture
+def figures_on_the_page_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws a report's figures for its page, not once more as PNG and PDF: for tests that do not look at those files."""
+    from infoser.report import style
+
+    monkeypatch.setattr(style, "save", lambda *_: None)
+
+
+@pytest.fixture
 def strict_arrays() -> Iterator[None]:
     """Refuses implicit promotions of types and ranks, which hide mistakes in shapes."""
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):

@@ -123,6 +123,8 @@ def seconds_a_step(step: Callable[[], Any], steps: int) -> float:
         torch.set_num_threads(threads)
         for _ in range(5):
             step()
+        if torch.cuda.is_available():  # what is still queued would count
+            torch.cuda.synchronize()
         start = time.perf_counter()
         for _ in range(steps):
             step()

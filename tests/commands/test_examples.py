@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import pytest
 
+from infoser.report import embeddings, style
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "infoser" / "examples"
 COMPILING = ("jax_compilation_cache_dir", "jax_disable_most_optimizations", "jax_enable_compilation_cache")
@@ -48,11 +50,21 @@ def stub(tmp_path: Path) -> Callable[..., Path]:
         (tmp_path / "bin").mkdir(exist_ok=True)
         program = tmp_path / "bin" / "python"
         pop = "status=$(head -n 1 left)\ntail -n +2 left > rest\nmv rest left\n"
-        program.write_text(f'#!/bin/sh\necho "$*" >> asked\n{pop}exit $status\n')
+        note = 'for one in "$@"; do printf \'%s\\037\' "$one"; done >> asked\necho >> asked\n'
+        program.write_text(f"#!/bin/sh\n{note}{pop}exit $status\n")
         program.chmod(0o755)
         return program.parent
 
     return stub
+
+
+def asked(folder: Path) -> list[list[str]]:
+    """What the stub was asked: the arguments of each call."""
+    return [line.split("\x1f")[:-1] for line in (folder / "asked").read_text().split("\n")[:-1]]
+
+
+def lines(folder: Path) -> list[str]:
+    return [" ".join(arguments) for arguments in asked(folder)]
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -99,7 +111,7 @@ def test_a_pod_starts_again_when_a_host_is_lost(
 ) -> None:
     process = start("train_on_a_pod.sh", "iemocap", "--run-dir", "a folder", path=stub(*statuses), TRIES=4)
     assert ended(process)[0] == status
-    assert (tmp_path / "asked").read_text().splitlines() == [f"{ROOT}/train.py iemocap --run-dir a folder"] * starts
+    assert asked(tmp_path) == [[f"{ROOT}/train.py", "iemocap", "--run-dir", "a folder"]] * starts
 
 
 @pytest.mark.parametrize("script", ["run_an_ablation.sh", "restore_and_evaluate.sh"])
@@ -108,10 +120,26 @@ def test_without_arguments_a_script_says_how_it_is_used(start: Any, stub: Any, t
     assert status == 2 and err.startswith("usage: bash ") and out == (tmp_path / "asked").read_text() == ""
 
 
-def test_an_ablation_ends_in_one_table_and_a_page(start: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def in_this_process(run_train: Any, run_eval: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Any]]:
+    """in_this_process(): runs what the stub was asked, whose scripts are compiled here already; the outcomes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(style, "_PNG_DPI", 40)
+    monkeypatch.setattr(embeddings, "MOST_ROWS", 40)
+
+    def run() -> list[Any]:
+        commands = {f"{ROOT}/train.py": run_train, f"{ROOT}/eval.py": run_eval}
+        outcomes = [commands[script](*argv) for script, *argv in asked(tmp_path)]
+        assert all(outcome.status == 0 for outcome in outcomes), outcomes
+        return outcomes
+
+    return run
+
+
+def test_an_ablation_ends_in_one_table_and_a_page(start: Any, stub: Any, in_this_process: Any, tmp_path: Path) -> None:
     flags = (*SMALL, "--data.no-text", "--variants", "none", "noise", "--grid", "augment.noise-scale=0.1,0.5")
-    status, out, err = ended(start("run_an_ablation.sh", "run", *flags, ABLATIONS="ratio"))
-    assert status == 0, err
+    assert ended(start("run_an_ablation.sh", "run", *flags, path=stub(0, 0), ABLATIONS="ratio"))[0] == 0
+    assert len(in_this_process()) == 2
     with (tmp_path / "run" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     ratios = {f"generate.ratio={ratio}" for ratio in (0.1, 0.25, 0.5, 2)}
@@ -122,18 +150,19 @@ def test_an_ablation_ends_in_one_table_and_a_page(start: Any, tmp_path: Path) ->
 
 def test_an_ablation_that_fails_makes_no_page(start: Any, stub: Any, tmp_path: Path) -> None:
     assert ended(start("run_an_ablation.sh", "run", "iemocap", path=stub(143)))[0] == 143
-    assert (tmp_path / "asked").read_text().splitlines() == [
-        f"{ROOT}/train.py iemocap --ablate mutual_information cross_modal ratio --run-dir run"
-    ]
+    assert lines(tmp_path) == [f"{ROOT}/train.py iemocap --ablate mutual_information cross_modal ratio --run-dir run"]
 
 
-def test_a_run_folder_from_elsewhere_is_restored_and_evaluated(start: Any, demo: Any, tmp_path: Path) -> None:
+def test_a_run_folder_from_elsewhere_is_restored_and_evaluated(
+    start: Any, stub: Any, in_this_process: Any, demo: Any, tmp_path: Path
+) -> None:
     shutil.copytree(demo.folder, tmp_path / "a run")
     quality = "--variants noise --folds session2 --repeats 2 --no-information"
     generate = "--variant noise --fold session2 --per-class 3 --format parquet"
-    status, out, err = ended(start("restore_and_evaluate.sh", "a run", QUALITY=quality, GENERATE=generate))
-    assert status == 0, err
-    assert "the same as a run/results.json, to the last digit" in out
+    script = start("restore_and_evaluate.sh", "a run", path=stub(0, 0, 0, 0), QUALITY=quality, GENERATE=generate)
+    assert ended(script)[0] == 0
+    scored, *others = in_this_process()
+    assert "the same as a run/results.json, to the last digit" in scored.out and len(others) == 3
     assert json.loads((tmp_path / "a run" / "panel.json").read_text())["rows"]
     assert (tmp_path / "a run" / "report" / "index.html").is_file()
     assert list((tmp_path / "a run" / "synthetic").glob("*.parquet"))
@@ -142,7 +171,7 @@ def test_a_run_folder_from_elsewhere_is_restored_and_evaluated(start: Any, demo:
 def test_recordings_are_predicted_after_that(start: Any, stub: Any, tmp_path: Path) -> None:
     argv = ("runs/mine", "--data-dir", "data", "--", "clip.wav", "o ther.flac")
     assert ended(start("restore_and_evaluate.sh", *argv, path=stub(0, 0, 0, 0)))[0] == 0
-    assert (tmp_path / "asked").read_text().splitlines() == [
+    assert lines(tmp_path) == [
         f"{ROOT}/eval.py score runs/mine --data-dir data --details",
         f"{ROOT}/eval.py quality runs/mine --data-dir data",
         f"{ROOT}/eval.py report runs/mine --data-dir data",

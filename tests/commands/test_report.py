@@ -48,6 +48,7 @@ def test_predictions_are_those_that_were_scored(demo: Any):
             assert (probability[own].argmax(axis=1) == label[own]).mean() == pytest.approx(score["wa"])
 
 
+@pytest.mark.usefixtures("figures_on_the_page_only")
 def test_a_run_folder_without_predictions_has_its_heads_asked(reported: tuple[Path, Any], run_eval: Any, tmp_path: Path):
     folder = tmp_path / "run"
     shutil.copytree(reported[0], folder)

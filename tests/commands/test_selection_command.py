@@ -133,6 +133,7 @@ def test_the_tables_name_the_family_and_the_multiples_of_labels(selected: Any) -
     assert "labels ×: how many times the labels none needs" in outcome.out
 
 
+@pytest.mark.usefixtures("figures_on_the_page_only")
 def test_score_and_report_know_of_it(selected: Any, run_eval: Any, tmp_path: Path) -> None:
     folder, _ = selected
     checked(run_eval, folder)

@@ -22,10 +22,18 @@ from infoser.parallel import RunsMode
 AUDIO_ONLY = ("--data.no-text", "--variants", "none", "noise", "--aligned-variants")
 
 
-@pytest.fixture
-def flags(tiny: Any, tmp_path: Path) -> tuple[object, ...]:
+@pytest.fixture(scope="module")
+def flags(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     """The smallest experiment: audio only, one fold, no generator."""
-    return ("demo", "--data-dir", tmp_path, "--folds", "session2", *AUDIO_ONLY, *tiny)
+    return ("demo", "--data-dir", tmp_path_factory.mktemp("none"), "--folds", "session2", *AUDIO_ONLY, *tiny)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(flags: Any, run_train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of that experiment; not to be written to."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert run_train(*flags, "--run-dir", folder).status == 0
+    return folder
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -51,11 +59,13 @@ def test_the_final_model_is_fitted_to_every_labelled_utterance(flags: Any, run_t
     assert {row["aggregate"] for row in results(run)["rows"]} == {"session2", "mean", "pooled"}  # nothing scores it
 
 
-def test_a_label_fraction_is_named_and_uses_fewer_labels(flags: Any, run_train: Any, checkpoint: Any, tmp_path: Path) -> None:
-    for fraction in ("1", "0.1"):
-        assert run_train(*flags, "--run-dir", tmp_path / fraction, "--label-fraction", fraction).status == 0
-    assert {row["label_fraction"] for row in results(tmp_path / "0.1")["rows"]} == {0.1}
-    whole, tenth = (checkpoint(tmp_path / name / "encoder" / "classify" / "audio") for name in ("1", "0.1"))
+def test_a_label_fraction_is_named_and_uses_fewer_labels(
+    flags: Any, undisturbed: Path, run_train: Any, checkpoint: Any, tmp_path: Path
+) -> None:
+    assert run_train(*flags, "--run-dir", tmp_path / "run", "--label-fraction", 0.1).status == 0
+    for folder, fraction in ((undisturbed, 1.0), (tmp_path / "run", 0.1)):
+        assert {row["label_fraction"] for row in results(folder)["rows"]} == {fraction}
+    whole, tenth = (checkpoint(folder / "encoder" / "classify" / "audio") for folder in (undisturbed, tmp_path / "run"))
     assert any(not np.array_equal(whole[name], tenth[name]) for name in whole)
 
 
@@ -94,6 +104,21 @@ def test_data_mode_refuses_a_batch_it_cannot_share(flags: Any, run_train: Any, t
     assert f"--classify.batch-size {size}" in message
 
 
+def test_streamed_features_train_and_score_as_resident_ones(
+    flags: Any, undisturbed: Path, run_train: Any, run_eval: Any, checkpoint: Any, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    outcome = run_train(*flags, "--run-dir", run, "--resident-gib", 1e-5)
+    assert outcome.status == 0 and "they are streamed" in outcome.err, outcome.err
+    resident, streamed = (checkpoint(folder / "encoder" / "classify" / "audio") for folder in (undisturbed, run))
+    for name, leaf in resident.items():  # to the last bit as compiled for users: test_streaming.py
+        np.testing.assert_allclose(streamed[name], leaf, rtol=1e-4, atol=1e-5, err_msg=name)
+    numbers = [[row["ua"] for row in results(folder)["rows"]] for folder in (undisturbed, run)]
+    np.testing.assert_allclose(numbers[1], numbers[0], atol=0.01)
+    scored = run_eval("score", run)
+    assert scored.status == 0 and scored.out.splitlines()[-1].startswith("the same as"), scored.err
+
+
 def test_rows_that_were_trained_on_are_not_scored(demo: Any, run_eval: Any, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(demo.folder, copy)
@@ -111,10 +136,15 @@ def test_rows_that_were_trained_on_are_not_scored(demo: Any, run_eval: Any, tmp_
 
 @pytest.mark.parametrize("where", ["checkpoint", "metrics", "results"])
 def test_a_full_disk_loses_nothing(
-    where: str, flags: Any, run_train: Any, checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str,
+    flags: Any,
+    undisturbed: Path,
+    run_train: Any,
+    checkpoint: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
-    assert run_train(*flags, "--run-dir", undisturbed).status == 0
+    run = tmp_path / "run"
     full = OSError(errno.ENOSPC, "No space left on device")
 
     def fail(*_: object, **__: object) -> None:
@@ -169,9 +199,8 @@ def test_too_little_memory_says_what_to_do(flags: Any, run_train: Any, tmp_path:
 
 
 def test_a_clock_that_jumps_changes_nothing(
-    flags: Any, run_train: Any, checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flags: Any, undisturbed: Path, run_train: Any, checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_train(*flags, "--run-dir", tmp_path / "steady").status == 0
     now, train_chunk, days = time.time, RunsMode.train_chunk, iter((1, -2, 3, -1, 1, -3))
     offset = 0.0
 
@@ -184,7 +213,7 @@ def test_a_clock_that_jumps_changes_nothing(
     monkeypatch.setattr(RunsMode, "train_chunk", jumping)
     assert run_train(*flags, "--run-dir", tmp_path / "jumping", "--checkpoint-every-s", 0).status == 0
     assert offset  # it did jump
-    steady, jumped = (checkpoint(tmp_path / name / "encoder" / "classify" / "audio") for name in ("steady", "jumping"))
+    steady, jumped = (checkpoint(run / "encoder" / "classify" / "audio") for run in (undisturbed, tmp_path / "jumping"))
     assert all(np.array_equal(steady[name], jumped[name]) for name in steady)
 
 

@@ -151,6 +151,7 @@ def test_hostile_names_are_legible(hostile: Path):
     assert {row["true"] for row in read_csv(hostile.parent / "tables" / "confusion-audio.csv")} == set(HOSTILE)
 
 
+@pytest.mark.usefixtures("figures_on_the_page_only")
 def test_classes_whose_names_are_more_than_a_field_of_a_csv_file_takes(make_run: MakeRun, tmp_path: Path):
     names = [*(one + "غ" * 9_999 for one in "ابت"), *("😀" * 9_999 + one for one in "🙂🙃")]
     run = make_run(tmp_path / "run", classes=names, modalities=("audio",), per_fold=50, seeds=(0,))
@@ -195,6 +196,7 @@ def test_other_shapes_have_a_report_too(shape: dict, make_run: MakeRun, tmp_path
     assert not re.search(r"\bnan\b", page.find("main")[0].text)
 
 
+@pytest.mark.usefixtures("figures_on_the_page_only")
 def test_a_report_is_made_anew_but_nothing_else_is_replaced(make_run: MakeRun, tmp_path: Path):
     run = make_run(tmp_path / "run", modalities=("audio",))
     first = report(run)
@@ -211,6 +213,7 @@ def test_a_report_is_made_anew_but_nothing_else_is_replaced(make_run: MakeRun, t
         report(run, other / "index.html")
 
 
+@pytest.mark.usefixtures("figures_on_the_page_only")
 def test_without_predictions_the_page_says_how_to_get_them(make_run: MakeRun, tmp_path: Path):
     run = make_run(tmp_path / "run", modalities=("audio",))
     (run / "predictions.parquet").unlink()
@@ -218,6 +221,7 @@ def test_without_predictions_the_page_says_how_to_get_them(make_run: MakeRun, tm
     assert "no predictions of single utterances" in text and "run the training command again" in text
 
 
+@pytest.mark.usefixtures("figures_on_the_page_only")
 def test_predictions_of_other_scores_are_refused(make_run: MakeRun, tmp_path: Path):
     run = make_run(tmp_path / "run", modalities=("audio",))
     other = make_run(tmp_path / "other", modalities=("audio",), seeds=(0, 1, 2))

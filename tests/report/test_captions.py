@@ -91,6 +91,7 @@ def test_seeds_are_those_that_were_scored(run: Path, tmp_path: Path):
         assert re.search(rf"seeds(</?\w[^>]*>)+{listed}<", "".join(report.sections[0].parts))
 
 
+@pytest.mark.usefixtures("figures_on_the_page_only")
 def test_a_run_without_the_long_form_table_says_that_p_values_are_missing(run: Path, tmp_path: Path):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "scores.parquet").unlink()
