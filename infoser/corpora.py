@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Int
 
+from infoser import synthetic
 from infoser.corpus import Corpus, Frames
 from infoser.encoders.identity import describe
 from infoser.errors import InfoserError
@@ -92,7 +93,7 @@ def concatenate(parts: Sequence[Corpus], *, name: str, classes: Sequence[str], p
 
     Labels are taken as indices into `classes`. Where some corpora have text features, the rows of the others are without
     a transcript; where some have frames, the others must have them too, or none keeps them. Sessions, dialogues and splits
-    are '' for the rows of a corpus that has none. Columns are kept that all have.
+    are '' for the rows of a corpus that has none. Columns are kept that all have, and the marks of synthetic rows.
 
     Raises:
       InfoserError: if an utterance id is in two of them, or widths differ.
@@ -132,14 +133,24 @@ def _stacked(features: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _common_columns(parts: Sequence[Corpus]) -> dict[str, np.ndarray]:
-    """Columns that all corpora have, in one kind and shape of values."""
+    """Columns that all corpora have, in one kind and shape of values; and which rows are synthetic, wherever some are."""
     found = {}
+    if any(synthetic.mask(part) is not None for part in parts):
+        parts = [_marked(part) for part in parts]
     for key in parts[0].columns:
         values = [part.columns.get(key) for part in parts]
         alike = {None if each is None else (each.dtype.kind, each.shape[1:]) for each in values}
         if len(alike) == 1 and None not in alike:
             found[key] = np.concatenate([each for each in values if each is not None])
     return found
+
+
+def _marked(corpus: Corpus) -> Corpus:
+    """The corpus with the columns that mark synthetic rows, also where it has none."""
+    if synthetic.mask(corpus) is not None:
+        return corpus
+    unmarked = {synthetic.SYNTHETIC: np.zeros(len(corpus), bool), synthetic.MADE_FROM: np.full(len(corpus), "")}
+    return dataclasses.replace(corpus, columns={**corpus.columns, **unmarked})
 
 
 def _joined_frames(parts: Sequence[Corpus], key: str) -> Frames | None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from infoser import digests, experiment, parts, run_folder, shards
+from infoser import digests, experiment, parts, run_folder, shards, synthetic
 from infoser.cells import SELECTED, root_of, sweep
 from infoser.choosing import composed
 from infoser.config import Config
@@ -91,8 +91,13 @@ def score_corpus(request: Request) -> dict[str, Any]:
         target = target.without_text()
     check_frames_alike(corpus, target)
     shared = share_classes(corpus.classes, target, request.classes, "--classes")
-    kept = shared.label >= 0
-    check_unseen(corpus, [fold for _, trained in models.values() for fold in trained], target, kept)
+    kept, made = shared.label >= 0, synthetic.mask(target)
+    if made is not None:
+        notes.append(f"{int((kept & made).sum()):,} synthetic rows of {target.name} are not scored")
+        kept &= ~made
+    check_unseen(
+        _unstandardised(request, config, corpus), [fold for _, trained in models.values() for fold in trained], target, kept
+    )
     notes += shared.notes(corpus.name, target.name) + speakers_of_one_name(corpus, target)
     scored = rows_of(target, kept)
     normal = target
@@ -125,6 +130,15 @@ def score_corpus(request: Request) -> dict[str, Any]:
         "notes": list(dict.fromkeys(notes)),
         "provenance": _provenance(request, config, corpus, folds, models, target, shared, kept),
     }
+
+
+def _unstandardised(request: Request, config: Config, corpus: Corpus) -> Corpus:
+    """The run's corpus with features as they were prepared, in which utterances of another corpus can be known again."""
+    if config.data.normalise == "training":
+        return corpus
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, normalise="training"))
+    config = config if request.data_dir is None else dataclasses.replace(config, data_dir=request.data_dir)
+    return experiment.load_corpus(config)
 
 
 def _normalise(request: Request, config: Config) -> Normalise:

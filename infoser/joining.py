@@ -17,6 +17,7 @@ from infoser.corpus import UNLABELLED, Corpus
 from infoser.errors import InfoserError
 from infoser.overlap import check_apart
 from infoser.shared_classes import SharedClasses, separated, share_classes
+from infoser.synthetic import MADE_FROM
 
 #: Key of the provenance of several corpora: for each its name, role (train or test), hash and counts.
 CORPORA = "corpora"
@@ -168,11 +169,13 @@ def _provenance(parts: Sequence[Corpus], config: Config, notes: list[str]) -> di
         f"{roles[each['role']]} {each['name']}: {each['utterances']:,} utterances, {each['labelled']:,} labelled"
         for each in corpora
     )
+    made_from = {name: ids for part in parts for name, ids in part.provenance.get(MADE_FROM, {}).items()}
     hashes = " ".join(str(each["shards_hash"]) for each in corpora)
     return {
         **parts[0].provenance,
         "shards_hash": hashlib.sha256(hashes.encode()).hexdigest(),
         "shards_path": " and ".join(str(part.provenance.get("shards_path", "hand")) for part in parts),
+        **({MADE_FROM: made_from} if made_from else {}),
         CORPORA: corpora,
         NOTES: ["; ".join(sizes), *notes],
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool
 
+from infoser import synthetic
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.leakage import Fold
@@ -18,6 +19,8 @@ _NOBODY = ""
 
 def check_unseen(corpus: Corpus, folds: Sequence[Fold], target: Corpus, kept: Bool[np.ndarray, " rows"]) -> None:
     """Refuses utterances that a model was trained on: by id, and by audio features that are the same to the last bit.
+
+    Those, too, that synthetic rows which it was trained on were made from.
 
     Args:
       corpus: what the models were trained on, each in its fold's training part.
@@ -39,6 +42,25 @@ def check_unseen(corpus: Corpus, folds: Sequence[Fold], target: Corpus, kept: Bo
                     f"of fold {fold.name!r} trained on: scores on them would mean nothing; leave them out of the corpus, or "
                     "give other recordings ids of their own"
                 )
+    _check_not_made_from(corpus, folds, target, asked)
+
+
+def _check_not_made_from(corpus: Corpus, folds: Sequence[Fold], target: Corpus, asked: np.ndarray) -> None:
+    made = synthetic.mask(corpus)
+    if made is None:
+        return
+    sets, named = synthetic.sets(corpus), np.asarray(corpus.columns[synthetic.MADE_FROM])
+    hashes = synthetic.id_hashes(target.utterance_id[asked])
+    for fold in folds:
+        trained = fold.train[made[fold.train]]
+        behind = [sets[name] for name in np.unique(named[trained]).tolist() if name]
+        seen = asked[np.isin(hashes, np.concatenate(behind))] if behind else asked[:0]
+        if len(seen):
+            raise InfoserError(
+                f"{len(seen):,} of the {len(asked):,} utterances of {target.name!r} that would be scored, such as "
+                f"{str(target.utterance_id[seen[0]])!r}, are among those that synthetic rows of {corpus.name!r} were made "
+                f"from, which the models of fold {fold.name!r} trained on: scores on them would mean nothing"
+            )
 
 
 def check_apart(first: Corpus, other: Corpus) -> None:

@@ -18,6 +18,7 @@ from infoser.leakage import Fold
 from infoser.matrix import Matrix, Places, Unit, as_count, as_numbers
 from infoser.pools import Pools
 from infoser.progress import expect_pieces
+from infoser.run_folder import FINAL
 from infoser.spaces import Space, make_space
 from infoser.stages.classify import MODALITIES, Classify, ClassifyRun, GeneratedRows
 from infoser.trainer import Trainer
@@ -215,8 +216,8 @@ def _heads_of(
         compute_dtype=matrix.config.compute_dtype,
     )
     # Probes see added audio rows only: they say what these hold and teach. The final model has no test part to say it of, and
-    # inner folds serve a choice that does not ask for it.
-    probed = modality == "audio" and any(len(unit.fold.test) and not unit.fold.outer for unit in matrix.units)
+    # inner folds serve a choice that does not ask for it. By name: whoever asks restored heads gives folds rows of their own.
+    probed = modality == "audio" and any(unit.fold.name != FINAL and not unit.fold.outer for unit in matrix.units)
     members: list[tuple[Unit, Arm, bool]] = []
     runs, held_out = [], []
     pools.load(part, bundle.arms)

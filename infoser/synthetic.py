@@ -27,6 +27,7 @@ SYNTHETIC, MADE_FROM = "synthetic", "made_from"
 #: Arrays of an .npz beside those columns: `made_from_NAME` for each set, and what the export says of itself.
 METADATA = "metadata"
 _SET = "made_from_"
+_CORPUS = "corpus"  # the column of joined corpora by which folds may hold one of them out
 
 
 def mask(corpus: Corpus) -> Bool[np.ndarray, " rows"] | None:
@@ -77,7 +78,7 @@ def sets(corpus: Corpus) -> dict[str, UInt64[np.ndarray, " ids"]]:
 
 
 def real_part(corpus: Corpus) -> Corpus:
-    """Who spoke, and what is labelled, of the rows that are not synthetic, in their order, without features; or the corpus.
+    """Who spoke where, and what is labelled, of the rows that are not synthetic, without features; or the corpus.
 
     Raises:
       InfoserError: if there are only synthetic rows.
@@ -102,7 +103,7 @@ def real_part(corpus: Corpus) -> Corpus:
         text_frames=None,
         label=corpus.label[kept],
         speaker=corpus.speaker[kept],
-        columns={},
+        columns={key: values[kept] for key, values in corpus.columns.items() if key == _CORPUS},
         **{name: None if values is None else values[kept] for name, values in grouped.items()},
     )
 
@@ -127,6 +128,11 @@ class Marks:
     def classes(self) -> dict[str, tuple[str, ...]]:
         """The classes of an export, each with the emotion that stands for it; {} where nothing is said."""
         return {name: (code,) for name, code in self.metadata.get("classes", {}).items()}
+
+    @property
+    def members(self) -> dict[str, tuple[str, ...]]:
+        """The classes of an export, each with all the emotions that counted as it where it was made."""
+        return self.classes | {name: tuple(codes) for name, codes in self.metadata.get("members", {}).items()}
 
 
 def read_marks(arrays: Mapping[str, np.ndarray], count: int, where: object) -> Marks | None:
@@ -186,6 +192,9 @@ def _metadata(arrays: Mapping[str, np.ndarray], where: object) -> dict[str, Any]
         classes = values.get("classes", {})
         if not all(isinstance(one, str) for pair in classes.items() for one in pair):
             raise TypeError("its classes are no names")
+        members = values.get("members", {})
+        if not all(isinstance(one, str) for name, codes in members.items() for one in (name, *codes)):
+            raise TypeError("the members of its classes are no names")
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise InfoserError(f"array {METADATA!r} in {where} is not what an export writes: {error}") from error
     return values

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from infoser import synthetic
 from infoser.corpora import brought_to, check_alike, concatenate, named_apart, rows_of, standardised
 from infoser.corpus import Corpus, Frames
 from infoser.errors import InfoserError
@@ -50,6 +51,17 @@ def test_rows_stand_one_corpus_after_the_other_and_what_one_lacks_is_empty():
     assert both.audio_frames is not None and other.audio_frames is not None
     for row in range(20):
         assert_array_equal(both.audio_frames.of(24 + row), other.audio_frames.of(row))
+
+
+def test_marks_of_synthetic_rows_are_never_lost():
+    made = np.arange(24) >= 20
+    marked = make("x", columns={"synthetic": made, "made_from": np.where(made, "set", "")})
+    for parts, rows in (((marked, make("y", 20)), made), ((make("y", 20), marked), made)):
+        both = joined(*parts)
+        mask = synthetic.mask(both)
+        assert mask is not None and both.utterance_id[mask].tolist() == marked.utterance_id[rows].tolist()
+        assert set(both.columns["made_from"][mask]) == {"set"} and set(both.columns["made_from"][~mask]) == {""}
+    assert "synthetic" not in joined(make("x"), make("y")).columns
 
 
 def test_frames_that_one_corpus_lacks_are_kept_of_none():

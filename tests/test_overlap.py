@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from infoser import synthetic
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.leakage import Fold
@@ -34,6 +35,19 @@ def test_ids_that_were_trained_on_are_refused_where_they_would_be_scored():
     with pytest.raises(InfoserError, match="1 of the 12 utterances of 'y' .* such as 'x3', have the ids of utterances of 'x'"):
         check(target)
     check(target, np.arange(12) != 2)
+
+
+def test_utterances_behind_synthetic_rows_are_refused():
+    hashes = synthetic.id_hashes(["y3", "z1"])
+    name = synthetic.set_name(hashes)
+    made = np.isin(np.arange(12), (7, 10))
+    marks = {synthetic.SYNTHETIC: made, synthetic.MADE_FROM: np.where(made, name, "")}
+    source = dataclasses.replace(SOURCE, columns=marks, provenance={synthetic.MADE_FROM: {name: synthetic.encoded(hashes)}})
+    with pytest.raises(InfoserError, match="1 of the 12 .* such as 'y3', are among those that synthetic rows of 'x' were made"):
+        check(TARGET, source=source)
+    check(TARGET, np.arange(12) != 3, source=source)
+    untrained = dataclasses.replace(FOLD, train=np.arange(7))
+    check_unseen(source, [untrained], TARGET, np.ones(12, bool))
 
 
 def test_the_same_recording_under_another_id_is_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from infoser import synthetic
+from infoser.corpora import concatenate, named_apart
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.leakage import Fold, check_folds
@@ -96,6 +97,23 @@ def test_rows_that_no_fold_could_train_on_are_refused() -> None:
 def test_rows_made_from_nothing_are_said_to_be_unchecked() -> None:
     folds = make_folds(make_corpus([[], ["elsewhere"]]), "session")
     assert all(fold.notes[-1].startswith("2 of the synthetic rows say") for fold in folds)
+
+
+def test_of_joined_corpora_none_trains_on_rows_made_from_the_one_that_is_held_out() -> None:
+    own, other = make_corpus([["u00", "u01"], ["v03"], ["elsewhere"]]), real_only(make_corpus([]))
+    other = dataclasses.replace(other, utterance_id=np.char.replace(other.utterance_id, "u", "v"), columns={}, provenance={})
+    parts = [
+        named_apart(dataclasses.replace(each, name=name, columns={**each.columns, "corpus": np.full(len(each), name)}))
+        for each, name in ((own, "own"), (other, "other"))
+    ]
+    corpora = [{"name": "own", "role": "train"}, {"name": "other", "role": "test"}]
+    joined = concatenate(parts, name="own+other", classes=own.classes, provenance={**own.provenance, "corpora": corpora})
+    (fold,) = make_folds(joined, "cross-corpus")
+    assert fold.name == "other" and (fold.test >= len(own)).all()
+    # Rows made from u00 and u01 and from elsewhere; not those made from v03.
+    assert fold.train[fold.train >= 24].tolist() == [24, 25, 28, 29]
+    of_own = next(fold for fold in make_folds(joined, "corpus") if fold.name == "own")
+    assert (of_own.test < 24).all() and of_own.train[of_own.train < len(own)].tolist() == [26, 27, 28, 29]
 
 
 def test_synthetic_rows_alone_are_no_corpus_to_test_on() -> None:

@@ -58,6 +58,13 @@ def _joined(corpus: Corpus, arrays: Mapping[str, np.ndarray], marks: Marks, expo
     settings = corpus.provenance["settings"]
     classes = settings.get("classes") or {name: [name] for name in corpus.classes}
     label_of = {code: label for label, codes in enumerate(classes.values()) for code in codes}
+    for name, codes in marks.members.items():
+        into = {label_of[code] for code in codes if code in label_of}
+        if len(into) > 1:
+            raise InfoserError(
+                f"{export}: its rows of class {name!r} may be any of {', '.join(codes)}, which are different classes of corpus "
+                f"{corpus.name!r}; make them one with --classes {name}={','.join(codes)} and the others as they are"
+            )
     label = np.array([label_of.get(code, -1) for code in arrays["emotion"].tolist()], np.int32)
     rows = np.flatnonzero(marks.rows & (label >= 0))
     if not len(rows):

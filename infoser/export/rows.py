@@ -82,7 +82,7 @@ def make(source: Source, request: Request) -> Export:
     text, has_text = _text(source, request, drawn)
     grouped: dict[str, Any] = {each: np.full(count, "") for each in _IN_REAL if getattr(corpus, each) is not None}
     rows = Corpus(
-        name=f"{corpus.name}_synthetic",
+        name=f"{corpus.name.replace('+', '-')}_synthetic",  # of several corpora: a name that shards may have
         utterance_id=ids,
         audio=drawn.audio,
         text=text,
@@ -99,7 +99,11 @@ def make(source: Source, request: Request) -> Export:
     made_from = {name: trained_on}
     provenance = {
         "source": f"rows of {request.folder.name}",
-        "settings": {"kind": "export", **metadata},
+        "settings": {
+            "kind": "export",
+            **metadata,
+            "classes": dict(zip(corpus.classes, ([code] for code in codes), strict=True)),
+        },
         "unlabelled": {} if rows.labelled.all() else {"": int((~rows.labelled).sum())},
         "skipped": {},
         synthetic.MADE_FROM: {key: synthetic.encoded(hashes) for key, hashes in made_from.items()},
@@ -121,8 +125,13 @@ def _made_from(source: Source) -> np.ndarray:
 
 def _codes(corpus: Corpus) -> list[str]:
     """The emotion that stands for each class: the first that the corpus counts as it, so that its own class map takes it in."""
+    return [members[0] for members in _members(corpus)]
+
+
+def _members(corpus: Corpus) -> list[list[str]]:
+    """The emotions that the corpus counts as each class."""
     members = corpus.provenance.get("settings", {}).get("classes") or {}
-    return [str((members.get(name) or [name])[0]) for name in corpus.classes]
+    return [[str(code) for code in members.get(name) or [name]] for name in corpus.classes]
 
 
 def _made_by(source: Source, request: Request) -> str:
@@ -238,6 +247,7 @@ def _metadata(source: Source, request: Request, drawn: Drawn, codes: list[str], 
         "audio_dim": corpus.audio.shape[1],
         "text": _text_state(request, drawn),
         "classes": dict(zip(corpus.classes, codes, strict=True)),
+        "members": dict(zip(corpus.classes, _members(corpus), strict=True)),
         "counts": dict(zip(corpus.classes, count, strict=True)),
         "labels": "soft" if drawn.soft else "hard",
         "made_from": {"set": set_name, "utterances": set_size},

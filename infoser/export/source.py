@@ -125,6 +125,11 @@ def restore(request: Request) -> Source:
       InfoserError: as `experiment.score`, and for a variant, fold, seed or cell that the run folder does not have.
     """
     config, corpus = experiment.restore(request.folder, request.data_dir)
+    if config.data.normalise != "training":
+        raise InfoserError(
+            f"{request.folder} was trained on features standardised by each {config.data.normalise}: its rows are in no "
+            "encoder's units, and could not stand beside others; export from a run with --data.normalise training"
+        )
     plans = experiment.plans_of(request.folder, config, corpus)
     cells = dict.fromkeys(arm.cell for plan in plans for arm in plan.branch.arms)
     base = next(iter(cells))  # not '' where the whole run is in another space
@@ -156,6 +161,12 @@ def restore(request: Request) -> Source:
             raise InfoserError(f"--cell {cell!r}: the final model is of the base configuration; choose a fold with --fold")
         variant, fold, plan, arm = _of_final(request), experiment.final_fold(len(corpus)), None, None
         own, folds = experiment.restored_final(request.folder, config, variant), (fold,)
+        if variant not in AUGMENTERS:  # fitted to seeds of its own: the run may have been extended since
+            if request.seed is not None and seed not in own.seeds:
+                raise InfoserError(
+                    f"the final model of {request.folder} has no seed {seed}; its seeds: {', '.join(map(str, own.seeds))}"
+                )
+            seed = own.seeds[0] if request.seed is None else seed
     if own.space == "aligned":
         raise InfoserError(
             "rows of the aligned space are representations of this run's own aligners, which no other tool can compute for "

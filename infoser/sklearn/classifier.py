@@ -144,20 +144,22 @@ class SpeechEmotionClassifier(ClassifierMixin, BaseEstimator):
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         self._check_columns()
-        self.classes_, label = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y holds one class only, {self.classes_.tolist()[0]!r}; a classifier needs two or more")
+        classes, label = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"y holds one class only, {classes.tolist()[0]!r}; a classifier needs two or more")
         from infoser.sklearn import chain
 
-        self._standardisation = Standardisation.of(X)
+        standardisation = Standardisation.of(X)
         fitted = chain.fit(
-            self._standardisation.apply(X),
+            standardisation.apply(X),
             label,
             variant=self.variant,
             text_columns=self.text_columns,
             settings=settings,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
         )
+        # Only now, so that a training that fails leaves what was fitted before, or nothing.
+        self.classes_, self._standardisation = classes, standardisation
         self._head, self.losses_, self.n_added_ = fitted
         self._head_width = settings["classify"].width  # parameters may be set after fitting
         return self

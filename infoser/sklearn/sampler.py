@@ -233,14 +233,14 @@ class InfoGANSampler(BaseOverSampler):
         if hasattr(X, "sparse") and hasattr(X, "dtypes"):  # a data frame of sparse columns
             X = X.sparse.to_dense()
         X, y = validate_data(self, X=X, y=y, reset=True, accept_sparse=False)
-        self._given = given
+        self._being_fitted = given
         return X, y, one_hot
 
     def _fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
         config, random_state = self._config(), check_random_state(self.random_state)
-        self.classes_, label = np.unique(y, return_inverse=True)
-        self.sampling_strategy_ = self._added(label)
-        self._train(X, label, config, _seed(random_state))
+        classes, label = np.unique(y, return_inverse=True)
+        self.sampling_strategy_ = self._added(label, classes)
+        self._train(X, label, config, _seed(random_state), classes)
         counts = [self.sampling_strategy_.get(one, 0) for one in self.classes_.tolist()]
         added = np.repeat(np.arange(len(self.classes_)), counts)
         features = self._generated(added, _seed(random_state))
@@ -256,29 +256,31 @@ class InfoGANSampler(BaseOverSampler):
             raise ValueError(f"pack {config.pack}: must divide batch_size {config.batch_size}, which D judges in packs")
         return config
 
-    def _added(self, label: np.ndarray) -> OrderedDict[Any, int]:
+    def _added(self, label: np.ndarray, classes: np.ndarray) -> OrderedDict[Any, int]:
         """How many rows are generated of each class; what `sampling_strategy` says has been computed by the base class."""
         if self.ratio is None:
             if self.fill != "balanced":
                 raise ValueError(f"fill {self.fill!r} says of which classes ratio adds rows; give ratio too")
             wanted: Any = self.sampling_strategy_
-            return OrderedDict((one, int(wanted[one])) for one in self.classes_.tolist() if one in wanted)
+            return OrderedDict((one, int(wanted[one])) for one in classes.tolist() if one in wanted)
         if self.sampling_strategy != "auto":
             raise ValueError("ratio and sampling_strategy both say how many rows are added; give one of them")
-        real = np.bincount(label, minlength=len(self.classes_))
+        real = np.bincount(label, minlength=len(classes))
         counts = wanted_by_class(self.fill, real, max(1, round(self.ratio * len(label))))
-        return OrderedDict((one, int(count)) for one, count in zip(self.classes_.tolist(), counts, strict=True) if count)
+        return OrderedDict((one, int(count)) for one, count in zip(classes.tolist(), counts, strict=True) if count)
 
-    def _train(self, X: np.ndarray, label: np.ndarray, config: GenerateConfig, seed: int) -> None:
+    def _train(self, X: np.ndarray, label: np.ndarray, config: GenerateConfig, seed: int, classes: np.ndarray) -> None:
         from infoser.sklearn import generators, training
 
-        self._standardisation = Standardisation.of(X)
-        shared, view = training.tables(label, len(self.classes_), self._standardisation.apply(X))
-        trained = generators.train("infogan-notext", config, len(self.classes_), shared, view, seed)
+        standardisation = Standardisation.of(X)
+        shared, view = training.tables(label, len(classes), standardisation.apply(X))
+        trained = generators.train("infogan-notext", config, len(classes), shared, view, seed)
+        # Only now, so that a training that fails leaves what was fitted before, or nothing.
+        self.classes_, self._standardisation, self._given = classes, standardisation, self._being_fitted
         self.losses_ = trained.losses
         self._generator = trained.average()
         self._structure = {"width": config.width, "latent_dim": config.latent_dim}  # parameters may be set after fitting
-        self._rounded = self._given.integer_columns(X)
+        self._rounded, self._least, self._most = self._given.integer_columns(X)
 
     def _generated(self, label: np.ndarray, seed: int) -> np.ndarray:
         """(rows, dim) features of the classes that are numbered so, in the units of X, float64."""
@@ -294,7 +296,7 @@ class InfoGANSampler(BaseOverSampler):
         )
         features = self._standardisation.invert(made)
         features[:, self._rounded] = np.rint(features[:, self._rounded])
-        return features
+        return np.clip(features, self._least, self._most)
 
 
 class _Given:
@@ -306,10 +308,11 @@ class _Given:
         self._series = hasattr(y, "to_frame") and hasattr(y, "name")
         self._target_name, self._target_dtype = getattr(y, "name", None), getattr(y, "dtype", None)
 
-    def integer_columns(self, X: np.ndarray) -> np.ndarray:
-        """(dim,) bool: which columns hold integers."""
-        kinds = [X.dtype] * X.shape[1] if self._dtypes is None else list(self._dtypes)
-        return np.array([getattr(one, "kind", "") in "iub" for one in kinds])
+    def integer_columns(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(dim,) bool: which columns hold integers; and the least and greatest number that each column's type can hold."""
+        types = [X.dtype] * X.shape[1] if self._dtypes is None else list(self._dtypes)
+        least, most = zip(*map(_bounds, types), strict=True)
+        return np.array([getattr(one, "kind", "") in "iub" for one in types]), np.array(least), np.array(most)
 
     def features(self, made: np.ndarray) -> Any:
         """As a data frame, if one was fitted."""
@@ -326,6 +329,18 @@ class _Given:
         import pandas
 
         return pandas.Series(classes, name=self._target_name, dtype=self._target_dtype)
+
+
+def _bounds(dtype: Any) -> tuple[float, float]:
+    """The least and greatest number of a type, as float64 that it holds; of others than integers there are none."""
+    kind = getattr(dtype, "kind", "")
+    if kind == "b":
+        return 0.0, 1.0
+    if kind not in "iu" or not kind:
+        return -np.inf, np.inf
+    info = np.iinfo(getattr(dtype, "numpy_dtype", dtype))  # pandas' own types of integers hold NumPy's
+    most = float(info.max)
+    return float(info.min), most if int(most) <= info.max else float(np.nextafter(most, 0.0))
 
 
 def _check_count(name: str, count: Any) -> None:

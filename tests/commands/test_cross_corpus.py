@@ -52,6 +52,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         other("bare", text=None),
         other("gaps", **gaps),
         other("narrow", audio=base.audio[:, :5]),
+        other("made", columns={"synthetic": np.arange(SIZE) % 3 == 0, "made_from": np.full(SIZE, "")}),
         other(
             "copies",
             audio=np.where((np.arange(SIZE) == rage)[:, None], source.audio[known[0]], base.audio),
@@ -101,6 +102,33 @@ def scored(run_eval: Any, run_dir: Path, data_dir: Path) -> Any:
 
 def pick(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
     return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+@pytest.fixture(scope="module")
+def final_of_noise(tiny: Any, run_train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a final model of a variant that adds rows, on audio alone."""
+    folder = tmp_path_factory.mktemp("noise")
+    flags = ("demo", "--data-dir", folder / "none", "--data.no-text", "--folds", "session2", "--aligned-variants", *tiny)
+    flags += ("--variants", "none", "noise", "--final", "--final-variant", "noise", "--run-dir", folder / "run")
+    outcome = run_train(*flags)
+    assert outcome.status == 0, outcome.err
+    return folder / "run"
+
+
+def test_a_final_model_of_a_variant_that_adds_rows(final_of_noise: Path, data_dir: Path, run_eval: Any) -> None:
+    outcome = run_eval("score", final_of_noise, "--corpus", data_dir / "bare", "--classes", *MAP)
+    assert outcome.status == 0, outcome.err
+    path = outcome.out.splitlines()[-1].removeprefix("written to ").removesuffix(".json and .csv")
+    rows = json.loads(Path(f"{path}.json").read_text())["rows"]
+    assert {(row["model"], row["variant"]) for row in rows} == {("folds", "none"), ("folds", "noise"), ("final", "noise")}
+
+
+def test_synthetic_rows_of_the_target_are_not_scored(scored: Any) -> None:
+    out, results = scored("made", "--classes", *MAP)
+    base = other()
+    real = (np.arange(SIZE) % 3 > 0) & np.isin(base.label, (0, 1, 3, 4))
+    assert results["provenance"]["target"]["scored"] == int(real.sum())
+    assert f"{int((~real & np.isin(base.label, (0, 1, 3, 4))).sum())} synthetic rows of made are not scored" in out
 
 
 def test_other_class_names_through_a_map(scored: Any) -> None:

@@ -1,5 +1,6 @@
 """`eval.py generate`: what it makes of a run folder, that it comes back, and what it refuses."""
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -335,6 +336,21 @@ def test_mistakes_are_named_and_leave_nothing(
     outcome = run_eval("generate", finished, *flags, "--out", tmp_path / "out")
     assert outcome.status == 2 and said in outcome.err and "Traceback" not in outcome.err
     assert not any(tmp_path.iterdir())
+
+
+def test_seeds_of_the_final_model_are_its_own(finished: Path, run_eval: Any, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    run_folder.write_final(copy, "infogan", (1,))  # as if the run had been extended since
+    outcome = run_eval("generate", copy, "--per-class", 5, "--seed", 0, "--out", tmp_path / "out")
+    assert outcome.status == 2 and "has no seed 0; its seeds: 1" in outcome.err and "Traceback" not in outcome.err
+
+
+def test_rows_in_no_encoder_s_units_are_refused(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, corpus = experiment.restore(finished)
+    by_corpus = dataclasses.replace(config, data=dataclasses.replace(config.data, normalise="corpus"))
+    monkeypatch.setattr(experiment, "restore", lambda *_: (by_corpus, corpus))
+    with pytest.raises(InfoserError, match="standardised by each corpus: its rows are in no encoder's units"):
+        restore(Request(finished, per_class=5))
 
 
 def test_a_run_without_a_final_model_and_places_that_are_taken(demo: Any, run_eval: Any, tmp_path: Path) -> None:

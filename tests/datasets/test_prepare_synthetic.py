@@ -70,6 +70,19 @@ def test_the_round_trip_is_exact(tmp_path: Path, text: bool, real: int, capsys: 
     assert "synthetic   5 utterances, for training only" in capsys.readouterr().out
 
 
+def test_rows_of_a_merged_class_do_not_become_one_of_its_parts(
+    tmp_path: Path, save: Save, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = make_export()
+    members = {"ang": ["ang"], "hap+exc": ["hap", "exc"], "sad": ["so <sad>|"]}
+    made = written(tmp_path, dataclasses.replace(export, metadata={**export.metadata, "members": members}))
+    assert run(save(real_arrays()), tmp_path / "data", "--synthetic", str(made)) == 2
+    said = capsys.readouterr().err
+    assert "its rows of class 'hap+exc' may be any of hap, exc, which are different classes" in said
+    assert "--classes hap+exc=hap,exc" in said
+    assert len(prepared(save(real_arrays()), tmp_path, "--synthetic", str(made), *TASK)) == 21
+
+
 def test_an_export_is_added_to_real_utterances(tmp_path: Path, save: Save, capsys: pytest.CaptureFixture[str]) -> None:
     export, real = make_export(), real_arrays()
     made = written(tmp_path, export)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from infoser.sklearn import SpeechEmotionClassifier, chain
 
@@ -142,3 +143,24 @@ def test_refusals(emotions, variant, changes, message):
 def test_a_single_class(emotions):
     with pytest.raises(ValueError, match="one class only, 'sad'"):
         classifier().fit(emotions[0], np.full(60, "sad"))
+
+
+def test_a_fit_that_fails_leaves_what_was_fitted(emotions, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("not finite")
+
+    X, y = emotions
+    own = classifier()
+    with monkeypatch.context() as patch:
+        patch.setattr(chain, "fit", fail)
+        with pytest.raises(ValueError, match="not finite"):
+            own.fit(X, y)
+        with pytest.raises(NotFittedError):
+            own.predict(X)
+    before = own.fit(X, y).predict_proba(X)
+    with monkeypatch.context() as patch:
+        patch.setattr(chain, "fit", fail)
+        with pytest.raises(ValueError, match="not finite"):
+            own.fit(X + 5, np.where(y == "sad", "blue", "red"))
+    np.testing.assert_array_equal(own.predict_proba(X), before)
+    assert "sad" in own.classes_

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from infoser.config import GenerateConfig, numbers
 from infoser.lifting import NEVER
 from infoser.sklearn import InfoGANSampler, generators, tables, training
+from infoser.sklearn.sampler import _bounds
 from infoser.stages.generate import Generate, GenerateRun
 
 SETTINGS = {"steps": 5, "width": 8, "latent_dim": 3, "batch_size": 16, "random_state": 0}
@@ -128,6 +129,41 @@ def test_columns_of_integers_are_rounded(emotions):
     np.testing.assert_array_equal(in_frame["b"].round(), rounded[:, 1])
     assert in_frame["a"].dtype == int and in_frame["b"].dtype == float
     assert len(np.unique(in_frame["b"])) == 48
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8"])
+def test_columns_of_integers_stay_within_their_type(emotions, kind):
+    edge = np.iinfo(kind).max
+    X = np.where(emotions[0] > 0, edge, np.iinfo(kind).min).astype(kind)  # half of what is generated would lie beyond
+    for given in (X, pd.DataFrame(X, columns=list("abcd"))):
+        made = np.asarray(added(given, emotions[1])[0])
+        assert made.dtype == kind
+        # Numbers that had wrapped round would lie anywhere.
+        assert np.isin(made, (np.iinfo(kind).min, edge)).mean() > 0.2
+    least, most = _bounds(np.dtype("int64"))
+    assert int(least) == np.iinfo("int64").min and 0 < np.iinfo("int64").max - int(most) < 2**11
+    assert _bounds(np.dtype("bool")) == (0, 1) and _bounds(np.dtype("float32")) == (-np.inf, np.inf)
+
+
+def test_a_fit_that_fails_leaves_what_was_fitted(emotions, monkeypatch):
+    def fail(*_):
+        raise ValueError("not finite")
+
+    own = sampler()
+    with monkeypatch.context() as patch:
+        patch.setattr(generators, "train", fail)
+        with pytest.raises(ValueError, match="not finite"):
+            own.fit(*emotions)
+        with pytest.raises(NotFittedError):
+            own.sample(1)
+    own.fit(*emotions)
+    before = own.sample(6, random_state=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(generators, "train", fail)
+        with pytest.raises(ValueError, match="not finite"):
+            own.fit(pd.DataFrame(emotions[0] + 5), np.where(emotions[1] == "sad", "blue", "red"))
+    after = own.sample(6, random_state=0)
+    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
 
 
 def test_constant_columns_stay_constant_and_units_are_kept(emotions):
