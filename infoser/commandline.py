@@ -16,9 +16,8 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str] 
       argv: the arguments; None means those of this process.
 
     Returns:
-      0 when it went well; 2 after a mistake of the user (an InfoserError, or a refusal of the file system or of the memory
-      of
-      the host or of its devices that nothing closer to it turned into one, printed as `error: …` on stderr);
+      0 when it went well; 2 after a mistake of the user (an InfoserError, or a refusal of the file system, of memory or
+      of the devices' memory that nothing closer to it turned into one, printed as `error: …` on stderr);
       130 when the user interrupted it; 141, as a shell says it, when the reader of its output went away.
     """
     try:

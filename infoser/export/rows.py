@@ -130,8 +130,9 @@ def _codes(corpus: Corpus) -> list[str]:
 
 def _members(corpus: Corpus) -> list[list[str]]:
     """The emotions that the corpus counts as each class."""
-    members = corpus.provenance.get("settings", {}).get("classes") or {}
-    return [[str(code) for code in members.get(name) or [name]] for name in corpus.classes]
+    known = corpus.provenance.get("settings", {}).get("classes") or {}
+    members = (known.get(name) or [name] for name in corpus.classes)
+    return [[each] if isinstance(each, str) else [str(code) for code in each] for each in members]
 
 
 def _made_by(source: Source, request: Request) -> str:
