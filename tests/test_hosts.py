@@ -31,8 +31,7 @@ def free_port() -> int:
 
 def start(what: str, devices: int = 1, folder: Path = Path()) -> list[subprocess.Popen]:
     """Two hosts that do something together."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"  # compiled as quickly as in this process
-    port, environment = free_port(), os.environ | {"XLA_FLAGS": flags}
+    port, environment = free_port(), os.environ | {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
     return [
         subprocess.Popen(
             [sys.executable, SCRIPT, *map(str, (port, 2, index, devices, what, folder))],

@@ -49,7 +49,7 @@ def start(*argv: object, devices: int, count: int = 1) -> list[tuple[int, str, s
         port = probe.getsockname()[1]
     options = {name: jax.config.values[name] for name in COMPILING} | {"jax_num_cpu_devices": devices}
     environment = os.environ | {name.upper(): str(value) for name, value in options.items()}
-    environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
+    environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     flags = ("--hosts.coordinator", f"127.0.0.1:{port}", "--hosts.count", count, "--hosts.silence-s", 4)
     processes = [
         subprocess.Popen(

@@ -1,6 +1,5 @@
 """From recordings to a prediction: every corpus in miniature, bad files, kills, and the same probabilities again."""
 
-import functools
 import importlib
 import json
 import os
@@ -35,14 +34,12 @@ def write_miniature(name: str, folder: Path, **size: Any) -> Any:
         sys.path.remove(str(ROOT / "datasets"))
 
 
-@pytest.fixture(scope="module")
-def complete_in(run_prepare, run_train, run_eval, tiny):
-    """complete_in(folder, corpus' name, *source flags): prepares, trains and scores; the corpus and the results."""
+@pytest.fixture
+def complete(run_prepare, run_train, run_eval, tiny, tmp_path):
+    """complete(source flags, corpus' name, *train flags): prepares, trains and scores; the corpus and the results."""
 
-    def run(
-        folder: Path, name: str, *source: object, encoders: tuple[object, ...] = ENCODERS, train: tuple[object, ...] = ()
-    ) -> Any:
-        data, runs = folder / "data", folder / "run"
+    def run(name: str, *source: object, encoders: tuple[object, ...] = ENCODERS, train: tuple[object, ...] = ()) -> Any:
+        data, runs = tmp_path / "data", tmp_path / "run"
         prepared = run_prepare(*source, *encoders, "--data-dir", data)
         assert prepared.status == 0, prepared.err
         flags = ("corpus", "--data.name", name, "--data-dir", data, "--run-dir", runs, *tiny, *SETTINGS, *train)
@@ -54,12 +51,6 @@ def complete_in(run_prepare, run_train, run_eval, tiny):
         return read_corpus(data, name), json.loads((runs / "results.json").read_text()), prepared.out
 
     return run
-
-
-@pytest.fixture
-def complete(complete_in, tmp_path):
-    """complete(corpus' name, *source flags): the same in the test's own folder."""
-    return functools.partial(complete_in, tmp_path)
 
 
 def folds_of(results: dict[str, Any]) -> dict[str, int]:
@@ -223,13 +214,11 @@ def test_tiny_transformers_from_a_folder(frames, complete, run_eval, tmp_path):
     assert refused.status == 2 and "another audio encoder" in refused.err and "Traceback" not in refused.err
 
 
-@pytest.fixture(scope="module")
-def trained(complete_in, tmp_path_factory):
-    """A run folder on a corpus of recordings, which lies beside it; not to be written to."""
-    folder = tmp_path_factory.mktemp("trained")
-    manifest = write_miniature("manifest", folder / "corpus")
-    complete_in(folder, "mine", "manifest", "--manifest", manifest, "--name", "mine", train=("--final",))
-    return folder / "run"
+@pytest.fixture
+def trained(complete, tmp_path):
+    manifest = write_miniature("manifest", tmp_path / "corpus")
+    complete("mine", "manifest", "--manifest", manifest, "--name", "mine", train=("--final",))
+    return tmp_path / "run"
 
 
 def scored_probabilities(run: Path, fold: str, modality: str) -> dict[str, np.ndarray]:
@@ -247,11 +236,11 @@ def scored_probabilities(run: Path, fold: str, modality: str) -> dict[str, np.nd
 
 
 @pytest.mark.parametrize("modality", ["audio", "both"])
-def test_predicting_a_test_file_gives_what_scoring_found(modality, trained, run_eval):
+def test_predicting_a_test_file_gives_what_scoring_found(modality, trained, run_eval, tmp_path):
     fold = "room 2"
     known = scored_probabilities(trained, fold, modality)
     names = ["s2a_joy_0", "s2b_calm_1"]
-    files = [trained.parent / "corpus" / "audio" / f"{name}.wav" for name in names]
+    files = [tmp_path / "corpus" / "audio" / f"{name}.wav" for name in names]
     texts = ("--text", "Says “joy”, 0 time(s)", "Says “calm”, 1 time(s)") if modality == "both" else ()
     said = run_eval("predict", trained, *files, "--fold", fold, "--json", *texts)
     assert said.status == 0, said.err
@@ -264,7 +253,7 @@ def test_predicting_a_test_file_gives_what_scoring_found(modality, trained, run_
 
 
 def test_bad_files_and_wrong_questions(trained, run_eval, tmp_path):
-    good = trained.parent / "corpus" / "audio" / "s1a_joy_0.wav"
+    good = tmp_path / "corpus" / "audio" / "s1a_joy_0.wav"
     (tmp_path / "noise.wav").write_bytes(b"RIFF nonsense")
     said = run_eval("predict", trained, tmp_path / "noise.wav", good, tmp_path / "none.wav")
     assert said.status == 2 and "noise.wav" in said.err and "none.wav does not exist" in said.err
@@ -281,9 +270,8 @@ def test_bad_files_and_wrong_questions(trained, run_eval, tmp_path):
         wrong = run_eval("predict", trained, good, *flags)
         assert wrong.status == 2 and message in wrong.err and wrong.out == "", wrong.err
     assert run_eval("predict", trained).status == 2
-    shutil.copytree(trained, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "final")
-    assert "has no final model" in run_eval("predict", tmp_path / "run", good).err
+    shutil.rmtree(trained / "final")
+    assert "has no final model" in run_eval("predict", trained, good).err
 
 
 def test_features_made_elsewhere_can_not_be_predicted(demo, run_eval, tmp_path):
