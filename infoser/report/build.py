@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import infoser
 from infoser.errors import InfoserError, can_be_written
+from infoser.progress import Progress
 from infoser.report import contents, page, sources, style
 from infoser.report.contents import Report
 from infoser.report.sources import Sources
@@ -98,21 +100,20 @@ def _put(made: Path, out: Path) -> None:
 
 def _build(found: Sources, request: Request, folder: Path) -> None:
     report = Report(found, folder)
-    contents.summary(report)
-    contents.scores(report)
-    contents.selection(report)
-    contents.classes(report)
-    contents.studies(report)
-    contents.information(report)
-    contents.quality(report)
-    if request.embeddings:
-        contents.features(report, request.data_dir)
-    else:
-        contents.left_out(report, "embeddings", "Real and generated features", "left out by --no-embeddings")
-    contents.predictions(report)
-    contents.training(report)
-    contents.warnings(report)
-    contents.environment(report)
+
+    def features(report: Report) -> None:
+        if request.embeddings:
+            contents.features(report, request.data_dir)
+        else:
+            contents.left_out(report, "embeddings", "Real and generated features", "left out by --no-embeddings")
+
+    sections: list[Callable[[Report], None]] = [contents.summary, contents.scores, contents.selection, contents.classes]
+    sections += [contents.studies, contents.information, contents.quality, features, contents.predictions]
+    sections += [contents.training, contents.warnings, contents.environment]
+    with Progress("writing the report", len(sections), unit="sections") as progress:
+        for number, write_section in enumerate(sections, start=1):
+            write_section(report)
+            progress.update(number)
     provenance = found.results["provenance"]
     title = f"{found.corpus['name']}: {' '.join(contents.variants(found))}"
     (folder / "index.html").write_text(

@@ -13,6 +13,7 @@ from infoser import demo
 from infoser.encoders.identity import describe
 from infoser.errors import InfoserError
 from infoser.metrics.calibration import reliability
+from infoser.progress import Progress
 from infoser.report import curves, embeddings, page, quality_tables, score_figures, score_tables, sources, style
 from infoser.report.labels import MOST, shortened
 from infoser.report.page import Section
@@ -296,12 +297,16 @@ def training(report: Report) -> None:
     """Loss terms over steps, a figure for every group of runs."""
     found = report.sources
     section = report.section("training", "Training curves")
-    drawn = {curve.group: curves.training(curve, number) for number, curve in enumerate(found.curves)}
-    for group, picture in drawn.items():
-        if picture is not None:
-            section.heading(group)
-            report.picture(section, picture)
-    if not any(drawn.values()):
+    drawn = 0
+    with Progress("drawing training curves", len(found.curves), unit="groups") as progress:
+        for number, curve in enumerate(found.curves):
+            picture = curves.training(curve, number)
+            if picture is not None:
+                section.heading(curve.group)
+                report.picture(section, picture)
+                drawn += 1
+            progress.update(number + 1)
+    if not drawn:
         section.paragraph("This run folder has no loss terms (metrics.jsonl).")
 
 

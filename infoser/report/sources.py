@@ -28,6 +28,7 @@ SIGNIFICANCE = ("ua_minus_none_p", "ua_minus_none_p_holm", "family_size")
 _TABLE = "scores.parquet"
 _KEY = ("variant", "cell", "modality", "subset", "aggregate")
 _WORTH = (*SIGNIFICANCE, "label_multiplier")
+_PART = re.compile(r"/part\d+of\d+$")
 _RUN = re.compile(r"(?P<fold>.*)/seed(?P<seed>\d+)(?:/(?P<variant>.*))?", re.DOTALL)
 
 
@@ -259,12 +260,30 @@ def _differing(said: Mapping[tuple[str, str], Said], base: str, results: Mapping
 
 
 def _curves(folder: Path) -> list[Curve]:
-    groups = {path: path.parent.relative_to(folder) for path in sorted(folder.rglob("metrics.jsonl"))}
-    # Inner runs serve a choice: they are as many again, and nothing that is scored.
-    return [_curve(path, group.as_posix()) for path, group in groups.items() if group.parts[0] != SELECTION]
+    """One for each structure: what memory divided into parts is one group."""
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("metrics.jsonl")):
+        group = path.parent.relative_to(folder)
+        # Inner runs serve a choice: they are as many again, and nothing that is scored.
+        if group.parts[0] != SELECTION:
+            groups.setdefault(_PART.sub("", group.as_posix()), []).append(path)
+    return [_curve(paths, group) for group, paths in groups.items()]
 
 
-def _curve(path: Path, group: str) -> Curve:
+def _curve(paths: Sequence[Path], group: str) -> Curve:
+    lines = [line for path in paths for line in _lines(path)]
+    steps = sorted({step for step, _, _ in lines})
+    runs = list(dict.fromkeys(run for _, run, _ in lines))
+    terms = {term: np.full((len(runs), len(steps)), np.nan) for _, _, own in lines for term in own}
+    at, place = ({one: i for i, one in enumerate(some)} for some in (steps, runs))
+    for step, run, own in lines:
+        for term, value in own.items():
+            terms[term][place[run], at[step]] = value
+    return Curve(group, np.array(steps), terms, [_run_name(run) for run in runs])
+
+
+def _lines(path: Path) -> list[tuple[int, str, dict[str, float]]]:
+    """(step, run, loss terms) of every line of a group's metrics."""
     lines = []
     try:
         written = path.read_text("utf-8").splitlines()
@@ -278,14 +297,7 @@ def _curve(path: Path, group: str) -> Curve:
             if number == len(written):
                 continue  # the half-written last line of a process that trains, or was killed
             raise InfoserError(f"{path}, line {number}, can't be read; delete the file to report without it") from error
-    steps = sorted({step for step, _, _ in lines})
-    runs = list(dict.fromkeys(run for _, run, _ in lines))
-    terms = {term: np.full((len(runs), len(steps)), np.nan) for _, _, own in lines for term in own}
-    at, place = ({one: i for i, one in enumerate(some)} for some in (steps, runs))
-    for step, run, own in lines:
-        for term, value in own.items():
-            terms[term][place[run], at[step]] = value
-    return Curve(group, np.array(steps), terms, [_run_name(run) for run in runs])
+    return lines
 
 
 def _run_name(run: str) -> tuple[str, int, str]:

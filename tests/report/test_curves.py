@@ -1,6 +1,8 @@
 """Which cells make a curve, and what loss terms a run folder has."""
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,25 @@ def test_none_with_several_values_is_a_curve(run: Path):
         (line,) = (one for one in axis.lines if one.get_label() == "none")
         assert list(line.get_xdata()) == [0.1, 1.0]
     assert "Dotted" not in picture.caption
+
+
+def test_parts_of_a_group_are_one_curve(run: Path, tmp_path: Path):
+    shutil.copytree(run, tmp_path / "run")
+    (whole, *_) = sources.read(run).curves
+    path = tmp_path / "run" / whole.group / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    folds = [fold for fold, _, _ in whole.runs]
+    for number, of_part in enumerate(([folds[0]], sorted({*folds} - {folds[0]})), start=1):
+        part = path.parent / f"part{number}of2" / "metrics.jsonl"
+        part.parent.mkdir()
+        part.write_text("".join(line for line in lines if json.loads(line)["run"].split("/")[0] in of_part))
+    path.unlink()
+    found = sources.read(tmp_path / "run").curves
+    assert [curve.group for curve in found] == [curve.group for curve in sources.read(run).curves]
+    assert sorted(found[0].runs) == sorted(whole.runs) and found[0].steps.tolist() == whole.steps.tolist()
+    for term, values in whole.terms.items():
+        order = [list(found[0].runs).index(one) for one in whole.runs]
+        np.testing.assert_array_equal(found[0].terms[term][order], values)
 
 
 def test_legends_of_training_curves_have_whole_names(run: Path):
