@@ -166,13 +166,15 @@ def _trend(rows: Sequence[Row], variant: str, modality: str) -> str:
 def training(curve: Curve, number: int) -> Picture | None:
     """Every loss term of a group by step: the mean over the runs of each variant, with a band of a standard deviation.
 
-    A term that is 0 throughout, as that of generated rows is where there are none, is left out.
+    A term that is 0 throughout, as that of generated rows is where there are none, is left out; of many variants the first
+    are drawn, those of the run's own settings.
     """
     there = {term: values for term, values in curve.terms.items() if (values != 0).any()}
     terms = dict(list(there.items())[:MOST_PANELS])
     if not terms or not len(curve.steps):
         return None
-    variants = list(dict.fromkeys(variant for _, _, variant in curve.runs))
+    everyone = list(dict.fromkeys(variant for _, _, variant in curve.runs))
+    variants = everyone[:_MOST_LINES]
     labels = [legend_in_figure(variant or "all runs") for variant in variants]
     figure, axes = style.grid(len(terms), 3, 2.6, 2.1, labels if len(labels) > 1 else (), sharex=True)
     for axis, (term, values) in zip(axes, terms.items(), strict=True):
@@ -190,7 +192,9 @@ def training(curve: Curve, number: int) -> Picture | None:
     if len(variants) > 1:
         style.legend(figure, *axes[0].get_legend_handles_labels())
     folds, seeds = (len({run[i] for run in curve.runs}) for i in (0, 1))
-    left = f" {len(there) - len(terms)} further terms are in {curve.group}/metrics.jsonl." if len(there) > len(terms) else ""
+    more = {"terms": len(there) - len(terms), "variants": len(everyone) - len(variants)}
+    further = " and ".join(f"{count} further {what}" for what, count in more.items() if count)
+    left = f" {further} are in the metrics.jsonl of {curve.group}." if further else ""
     last = "; ".join(f"{term} ends at {_mean(values)[0][-1]:.3g}" for term, values in terms.items())
     return Picture(
         f"training-{number:02d}-" + "".join(one if one.isascii() and one.isalnum() else "-" for one in curve.group)[:60],

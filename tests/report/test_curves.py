@@ -149,6 +149,17 @@ def test_parts_of_a_group_are_one_curve(run: Path, tmp_path: Path):
         np.testing.assert_array_equal(found[0].terms[term][order], values)
 
 
+def test_of_many_variants_the_first_are_drawn_and_the_rest_is_said(run: Path):
+    curve = sources.read(run).curves[0]
+    runs = [("session1", 0, f"infogan {number}") for number in range(40)]
+    values = np.ones((len(runs), len(curve.steps)))
+    with style.styled():
+        picture = curves.training(dataclasses.replace(curve, terms={"a": values}, runs=runs), 0)
+    assert picture is not None
+    assert [one.get_text() for one in picture.figure.legends[0].get_texts()] == [f"infogan {number}" for number in range(10)]
+    assert f"30 further variants are in the metrics.jsonl of {curve.group}." in picture.caption
+
+
 def test_legends_of_training_curves_have_whole_names(run: Path):
     settings = "generate.adversarial-weight=0.5 generate.information-weight=0.25 generate.text-mi-weight=0.125 space=joined"
     variants = ["none", *(f"infogan generate.ratio={one}" for one in (0.05, 0.1, 0.25, 0.5, 2, 4)), f"infogan {settings}"]
