@@ -1,5 +1,6 @@
 """Audio encoders against transformers and openSMILE called directly on single, unpadded inputs."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch  # noqa: E402
 
 from infoser.encoders.audio import load_audio_encoder, windows  # noqa: E402
 from infoser.encoders.encoder import Encoder  # noqa: E402
+from infoser.encoders.hidden_states import widen_wrong_convolutions  # noqa: E402
 from infoser.errors import InfoserError  # noqa: E402
 
 LENGTHS = (16_000, 1_600, 12_345, 400, 12_345, 9_001)
@@ -135,6 +137,24 @@ def test_other_precisions_are_near_and_say_so(precision, tolerance, saved, wavef
     for one, other in zip(encoder.encode(waveforms[:2]), exact, strict=True):
         assert one.dtype == np.float32
         assert 0 < np.linalg.norm(one - other) < tolerance * np.linalg.norm(other)
+
+
+def test_a_grouped_convolution_that_comes_out_wrong_runs_in_float32():
+    class Wrong(torch.nn.Conv1d):
+        def forward(self, input):  # noqa: A002 (PyTorch's name)
+            found = super().forward(input)
+            return found if found.dtype == torch.float32 else found.roll(1, 1)
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(Wrong(32, 32, 5, groups=2), torch.nn.Conv1d(32, 32, 5, groups=32), Wrong(32, 32, 5))
+    exact = copy.deepcopy(model[0])
+    model.to(torch.bfloat16)
+    assert widen_wrong_convolutions(model) == ["0"]  # one group is nobody's trouble so far, and what is right stays as it is
+    sample = torch.randn(2, 32, 20).to(torch.bfloat16)
+    with torch.inference_mode():
+        found, expected = model[0](sample), exact(sample.float())
+    assert found.dtype == torch.bfloat16 == model[1].weight.dtype
+    assert torch.linalg.norm(found.float() - expected) < 0.01 * torch.linalg.norm(expected)
 
 
 def test_provenance_names_no_place_and_follows_the_weights(tmp_path: Path):
