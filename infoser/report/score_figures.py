@@ -16,6 +16,8 @@ from infoser.report.style import Picture
 
 #: Most lines of an interval figure, and panels of one with a panel for each variant; what is beyond is in the tables.
 MOST_LINES, MOST_PANELS = 40, 24
+#: Letters of a name beside which a figure of the usual width leaves its axes no room.
+_LONG_NAME = 30
 #: Predictions below which a bin's accuracy is shown as uncertain.
 FEW = 20
 
@@ -39,7 +41,7 @@ def intervals(sources: Sources) -> Picture:
         axes[line][0].set_yticks(place, names[modality])
         axes[line][0].set_title(f"{modality}: UA pooled, %", loc="left")
         axes[line][1].set_yticks(place, [])
-        axes[line][1].set_title("UA − none, percentage points", loc="left")
+        axes[line][1].set_title("UA − none, points", loc="left")
         axes[line][1].axvline(0, color="black", linewidth=0.9)
         if not any(row["ua_minus_none"] is not None for row in own):
             axes[line][1].text(0.5, 0.5, "nothing to compare with", transform=axes[line][1].transAxes, ha="center")
@@ -58,7 +60,8 @@ def intervals(sources: Sources) -> Picture:
 
 def _room(names: Sequence[str]) -> tuple[float, float]:
     """Inches: the width of a figure with these names of rows, and by how much a row is higher than one line."""
-    return (9.0, 0.1) if any("\n" in name for name in names) else (7.2, 0.0)
+    several = any("\n" in name for name in names)
+    return 9.0 if several or max(map(len, names), default=0) > _LONG_NAME else 7.2, 0.1 if several else 0.0
 
 
 def _interval(axis: Any, place: np.ndarray, rows: Sequence[Row], key: str) -> None:
