@@ -17,6 +17,8 @@ from typing import Any
 
 import jax
 
+from infoser.host_resources import user_cache_folder
+
 #: What the programs may take, in bytes; the ones that were used least recently go first.
 LARGEST = 2**30
 #: Programs that compile faster than this, in seconds, are not kept: reading them costs as much.
@@ -37,7 +39,7 @@ def keep_compiled() -> Path | None:
     config: Any = jax.config  # its options are attributes that type checkers can't see
     if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return None
-    folder = user_folder() / "infoser" / "compiled"
+    folder = user_cache_folder() / "infoser" / "compiled"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # who can write there can have this user run any program
         with tempfile.TemporaryFile(dir=folder):
@@ -75,12 +77,6 @@ def forget_if_many(share: float = 0.4) -> bool:
     jax.clear_caches()
     gc.collect()
     return True
-
-
-def user_folder() -> Path:
-    """The folder of this user's caches, by the rule of the XDG base directories."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(named) if os.path.isabs(named) else Path(os.path.expanduser("~"), ".cache")
 
 
 def _trim(folder: Path) -> None:

@@ -37,7 +37,8 @@ class Data:
     text: bool = True
     """Use the corpus' text features; --data.no-text treats it as audio only."""
     cache: bool = True
-    """Keep the decoded corpus beside its shards for later starts; --data.no-cache decodes them, all digests checked."""
+    """Keep the decoded corpus beside its shards for later starts, or where those are read-only in the user's cache folder;
+    --data.no-cache decodes them, all digests checked."""
     train_with: tuple[str, ...] = ()
     """Further prepared corpora that are one with it from here on, NAME or NAME/CONFIG; --protocol corpus leaves one out."""
     test_corpus: str = ""

@@ -1,4 +1,4 @@
-"""What this host has to give to one process: cores and memory, within what a container or a batch system allows."""
+"""What this host gives to a process: cores, memory (within what a container or a batch system allows), a folder for caches."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux alone has it
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def user_cache_folder() -> Path:
+    """The folder of this user's caches, by the rule of the XDG base directories; it need not exist."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(named) if os.path.isabs(named) else Path(os.path.expanduser("~"), ".cache")
 
 
 def available_memory() -> int:

@@ -1,8 +1,9 @@
 """A prepared corpus as memory-mapped arrays beside its shards, so that later starts need not decode it again.
 
 The cache of a version folder is its neighbour `.cache-HASH`, named after the hash of the shards: one .npy for each array,
-`corpus.json`, `stamps.json` and the list of digests. It is made from shards whose digests were checked, of features that
-are finite. What is checked on later loads:
+`corpus.json`, `stamps.json` and the list of digests. Where that folder is read-only, as shared corpora are, the cache is in
+the user's own cache folder. It is made from shards whose digests were checked, of features that are finite. What is checked
+on later loads:
 
 - every file of the version folder, and every array of the cache, still has the size and the times of modification and of
   change (as the file system counts them) that it had when it was checked: then it is believed without being read;
@@ -25,6 +26,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -35,6 +37,8 @@ from typing import Any
 import numpy as np
 
 from infoser import digests
+from infoser.cached_arrays import InFile, NotCached, flush, load
+from infoser.host_resources import user_cache_folder
 from infoser.shard_records import FRAMES, Filled, InMemory, Opened
 
 _FORMAT = 1
@@ -46,14 +50,11 @@ _LOCK = ".cache-lock"
 #: After which a half-made cache is one of a process that is gone: nothing was written to it for so long; and where the file
 #: system has locks, so that no other process of this host can be at it (on some, hosts do not see each other's).
 _ABANDONED_S, _ABANDONED_LOCKED_S = 24 * 3600.0, 600.0
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _CLOCK_TICK_S = 0.02  # what changes a file later than this bears another time
 _BLOCK = 2**16  # rows of text features that are looked at together
 
 Stamps = dict[str, list[int]]
-
-
-class NotCached(Exception):
-    """The file system, or the contents, would not have a cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,16 +97,23 @@ def stamps(folder: Path) -> Stamps:
     """Size and times of modification and of change, in ns, of every file of a folder."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        stat = path.stat()
-        found[path.relative_to(folder).as_posix()] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        now = path.stat()
+        found[path.relative_to(folder).as_posix()] = [now.st_size, now.st_mtime_ns, now.st_ctime_ns]
     return found
 
 
 def find(folder: Path) -> Cache | None:
     """The cache of the shards in the version folder `folder`; None if there is none, or it was damaged and is gone."""
-    place = _place(folder)
-    if not place.is_dir():
-        return None
+    name = _name(folder)
+    for home in (folder.parent, _own_home(folder)):
+        if (home / name).is_dir():
+            found = _read(home / name)
+            if found is not None:
+                return found
+    return None
+
+
+def _read(place: Path) -> Cache | None:
     try:
         sealed = json.loads((place / digests.DIGESTS).read_bytes())
         small = {name: (place / name).read_bytes() for name in (_CORPUS, _STAMPS)}
@@ -141,15 +149,16 @@ def make(folder: Path, shards: Stamps, decode: Callable[[Opened], Contents]) -> 
     Raises:
       InfoserError: from `decode`.
     """
-    place, staging = _place(folder), None
+    home, staging = _home(folder), None
+    place = home / _name(folder)
     try:
-        with _alone(folder.parent) as locked:
+        with _alone(home) as locked:
             made_meanwhile = find(folder)
             if made_meanwhile is not None:
                 return made_meanwhile
-            _remove_unfinished(folder.parent, _ABANDONED_LOCKED_S if locked else _ABANDONED_S)
-            staging = Path(tempfile.mkdtemp(prefix=_MAKING, dir=folder.parent))
-            staging.chmod(folder.stat().st_mode & 0o777)  # who may read the shards may read it
+            _remove_unfinished(home, _ABANDONED_LOCKED_S if locked else _ABANDONED_S)
+            staging = Path(tempfile.mkdtemp(prefix=_MAKING, dir=home))
+            staging.chmod(folder.stat().st_mode & 0o777 | stat.S_IRWXU)  # who may read the shards may read it
             _write(staging, shards, decode)
             _publish(staging, place)
     except (OSError, NotCached) as error:
@@ -181,46 +190,9 @@ def _alone(parent: Path) -> Iterator[bool]:
         yield locked
 
 
-class _InFile:
-    """An array in a .npy file, written row by row; refusals of the disk are raised as `NotCached`."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype):
-        self._path, self._left = path, shape[0]
-        try:
-            self._file = path.open("wb")
-            header: Any = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(self._file, header)
-        except OSError as error:
-            raise NotCached(error.strerror or str(error)) from error
-
-    def append(self, block: np.ndarray) -> None:
-        if not np.isfinite(block).all():
-            raise NotCached("features are not finite")
-        self._left -= len(block)
-        try:
-            self._file.write(np.ascontiguousarray(block).data)
-        except OSError as error:
-            raise NotCached(error.strerror or str(error)) from error
-
-    def finish(self) -> np.ndarray:
-        if self._left:
-            raise ValueError(f"{self._left} rows are missing")
-        try:
-            _flush(self._file)
-            self._file.close()
-        except OSError as error:  # a network's disk may only now say that it is full
-            raise NotCached(error.strerror or str(error)) from error
-        return _load(self._path, mapped=True)
-
-    def close(self) -> None:
-        """Gives the file up, if it is not finished."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-
 def _write(staging: Path, shards: Stamps, decode: Callable[[Opened], Contents]) -> None:
     files: dict[str, str] = {}
-    writing: list[_InFile] = []
+    writing: list[InFile] = []
     needed = 0
 
     def opened(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Filled:
@@ -231,7 +203,7 @@ def _write(staging: Path, shards: Stamps, decode: Callable[[Opened], Contents]) 
         if shutil.disk_usage(staging).free < needed:  # better known now than after writing it full
             raise NotCached(os.strerror(errno.ENOSPC))
         files[name] = f"{len(files)}.npy"  # a column may bear any name
-        writing.append(_InFile(staging / files[name], shape, dtype))
+        writing.append(InFile(staging / files[name], shape, dtype))
         return writing[-1]
 
     try:
@@ -245,7 +217,7 @@ def _write(staging: Path, shards: Stamps, decode: Callable[[Opened], Contents]) 
             files[name] = f"{len(files)}.npy"
             with (staging / files[name]).open("wb") as file:
                 np.save(file, array, allow_pickle=False)
-                _flush(file)
+                flush(file)
     arrays = {
         name: {"file": files[name], "dtype": array.dtype.str, "shape": list(array.shape)}
         for name, array in contents.arrays.items()
@@ -267,19 +239,35 @@ def _refuse_text_of_nobody(arrays: Mapping[str, np.ndarray]) -> None:
 def _contents(place: Path, described: Any) -> Contents:
     arrays = {}
     for name, entry in described["arrays"].items():
-        array = _load(place / entry["file"], mapped=name in _MAPPED)
+        array = load(place / entry["file"], mapped=name in _MAPPED)
         if (array.dtype.str, list(array.shape)) != (entry["dtype"], entry["shape"]):
             raise ValueError(f"{entry['file']} is {array.dtype} of shape {array.shape}")
         arrays[name] = array
     return Contents(described["metadata"], tuple(described["classes"]), arrays, checked=True)
 
 
-def _load(path: Path, *, mapped: bool) -> np.ndarray:
-    return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+def _name(folder: Path) -> str:
+    return f".cache-{digests.fingerprint(folder)[:16]}"
 
 
-def _place(folder: Path) -> Path:
-    return folder.parent / f".cache-{digests.fingerprint(folder)[:16]}"
+def _own_home(folder: Path) -> Path:
+    """Where the cache is kept if not beside the shards: a folder of the user's for each folder of versions."""
+    place = hashlib.sha256(os.fsencode(folder.parent.resolve())).hexdigest()[:16]
+    return user_cache_folder() / "infoser" / "corpora" / place
+
+
+def _home(folder: Path) -> Path:
+    """The folder in which a cache can be made: that of the versions, or the user's own where that is read-only."""
+    try:
+        (folder.parent / _LOCK).open("a").close()
+    except OSError as error:
+        own = _own_home(folder)
+        if error.errno in _READ_ONLY:
+            with contextlib.suppress(OSError):  # else it is said of the folder of versions that it takes none
+                own.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _say(f"{folder.parent} is read-only: the cache is made in {own} (XDG_CACHE_HOME names another place)")
+                return own
+    return folder.parent
 
 
 def _own_stamps(place: Path) -> Stamps:
@@ -333,13 +321,8 @@ def _write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w") as file:
         file.write(text)
-        _flush(file)
+        flush(file)
     temporary.replace(path)
-
-
-def _flush(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _say(line: str) -> None:

@@ -64,8 +64,8 @@ def read_corpus(data_dir: Path, name: str, config: str = "", *, cache: bool = Fa
       data_dir: where prepared corpora lie.
       name: the corpus.
       config: which of the ways in which it was prepared; '' for the only one there is.
-      cache: read its features and frames as memory maps from a cache beside the shards, made if need be (see
-        `shard_cache` for what is checked then); otherwise every digest is checked and all is decoded into memory.
+      cache: read its features and frames as memory maps from a cache beside the shards (or the user's own), made if need be
+        (see `shard_cache` for what is checked then); otherwise every digest is checked and all is decoded into memory.
 
     Returns:
       The corpus; its `provenance` is what the shards say of their origin plus `shards_hash` (SHA-256 over the

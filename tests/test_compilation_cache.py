@@ -13,7 +13,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from infoser import compilation_cache
-from infoser.compilation_cache import forget_if_many, keep_compiled, user_folder
+from infoser.compilation_cache import forget_if_many, keep_compiled
+from infoser.host_resources import user_cache_folder
 
 OPTIONS = ("jax_compilation_cache_dir", "jax_enable_compilation_cache", "jax_persistent_cache_min_compile_time_secs")
 
@@ -49,7 +50,7 @@ def test_the_folder_is_the_users_own(tmp_path: Path) -> None:
 def test_the_home_is_where_nothing_else_is_named(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", named)
     monkeypatch.setenv("HOME", "/somewhere")
-    assert user_folder() == Path("/somewhere/.cache")
+    assert user_cache_folder() == Path("/somewhere/.cache")
 
 
 def test_what_jax_was_told_comes_first(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ LAYERS = (
         "bars",
         "batch_axis",
         "bounds",
+        "cached_arrays",
         "candidates",
         "cells",
         "class_map",

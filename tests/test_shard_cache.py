@@ -294,6 +294,47 @@ def test_a_disk_that_takes_no_cache_is_no_error(
     assert not caches(data_dir)
 
 
+@pytest.fixture
+def read_only(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing can be written beside the shards; gives the user's folder of caches."""
+    whole = Path.open
+
+    def opened(path: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
+        if "r" not in mode and path.is_relative_to(data_dir):
+            refused()
+        return whole(path, mode, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+    return tmp_path / "own"
+
+
+def test_the_cache_of_read_only_shards_is_the_users(
+    data_dir: Path, read_only: Path, decoding: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(data_dir, data_dir / "copy"))
+    for place in (data_dir, copy):
+        assert_same(read_corpus(place, "made-up", cache=True), made_up())
+        assert f"{place / 'made-up'} is read-only: the cache is made in {read_only}" in capfd.readouterr().err
+    assert len(list(read_only.rglob("corpus.json"))) == 2  # one for each folder: neither removes the other's
+    assert len(decoding) == 2 and not caches(data_dir) and not caches(copy)
+    for place in (data_dir, copy):
+        found = read_corpus(place, "made-up", cache=True)
+        assert_same(found, made_up())
+        assert isinstance(found.audio, np.memmap) and str(found.audio.filename).startswith(str(read_only))
+    assert len(decoding) == 2 and not capfd.readouterr().err
+
+
+def test_a_cache_that_nobody_can_keep_is_no_error(
+    data_dir: Path, read_only: Path, decoding: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    read_only.write_text("no folder")
+    assert_same(read_corpus(data_dir, "made-up", cache=True), made_up())
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("no cache of ") and "Read-only file system" in line
+    assert len(decoding) == 1
+
+
 def test_the_first_of_two_that_make_it_stays(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the file system has no locks; with them the second waits."""
     write, others = shard_cache._write, []
