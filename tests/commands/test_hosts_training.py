@@ -151,3 +151,33 @@ def test_two_hosts_choose_what_one_does(run_train: Any, tmp_path: Path) -> None:
     assert outcome.status == 0, outcome.err
     ours, theirs = results(tmp_path / "two"), results(tmp_path / "one")
     assert ours["selection"] == theirs["selection"] and ours["rows"] == theirs["rows"]
+
+
+def test_two_hosts_stream_and_divide_every_batch_as_one_does(
+    run_train: Any, tmp_path: Path, checkpoint: Callable[[Path], dict[str, np.ndarray]]
+) -> None:
+    data = ("corpus", "--data.name", "demo", "--data-dir", tmp_path / "data")
+    flags = (*data, "--data.no-text", "--folds", "session2", "--variants", "none", "infogan-notext", "--aligned-variants")
+    flags += ("--parallel", "data", "--resident-gib", "1e-5", "--generate.width", "16", "--classify.width", "16")
+    flags += ("--chunk-steps", "10", "--generate.steps", "10", "--classify.steps", "10")
+    prepared = subprocess.run(
+        [sys.executable, "datasets/prepare.py", "demo", "--data-dir", tmp_path / "data"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert prepared.returncode == 0, prepared.stderr
+    for index, (status, _, err) in enumerate(start("train.py", *flags, "--run-dir", tmp_path / "two", devices=4, count=2)):
+        assert status == 0, err
+        assert index or "they are streamed" in err
+    outcome = run_train(*flags, "--run-dir", tmp_path / "one")
+    assert outcome.status == 0 and "they are streamed" in outcome.err, outcome.err
+    for group in (GENERATE, CLASSIFY):
+        ours, theirs = checkpoint(tmp_path / "two" / group), checkpoint(tmp_path / "one" / group)
+        assert ours.keys() == theirs.keys() and len(ours) > 4
+        for name, leaf in theirs.items():  # sums over devices go in another order between hosts
+            np.testing.assert_allclose(ours[name], leaf, rtol=1e-4, atol=1e-5, err_msg=name)
+    ours, theirs = results(tmp_path / "two"), results(tmp_path / "one")
+    assert ours["provenance"] == theirs["provenance"] | {"devices": "8 × cpu on 2 hosts"}
+    told = ("variant", "cell", "modality", "subset", "aggregate", "n")
+    assert [[row[name] for name in told] for row in ours["rows"]] == [[row[name] for name in told] for row in theirs["rows"]]
