@@ -17,8 +17,6 @@ from infoser.variants import Variant
 
 #: Parts of a corpus that batches are stratified over.
 VIRTUAL_SHARDS = 64
-#: Labelled rows that `classify.weight_decay` is meant for.
-DECAY_ROWS = 4000
 Space = Literal["encoder", "aligned", "joined"]
 #: Estimators of mutual information as terms of a loss (`models.information`), of features and of classes.
 Estimator = Literal["barber-agakov", "mixture", "infonce", "nwj", "dv", "mine", "jsd", "smile", "club"]

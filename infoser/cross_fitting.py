@@ -41,7 +41,7 @@ def cross_fit(
 ) -> CrossFit:
     """Deals the training rows to `parts` aligners by speaker, so that a row is embedded as an unseen speaker's would be.
 
-    With fewer speakers than parts, or where an aligner would be left without any label, rows are dealt singly. Where the
+    With fewer speakers than parts, or where an aligner would see no label of a class, rows are dealt singly. Where the
     training part has too few unlabelled rows to serve as anchors, labelled ones drawn at random are made up to the
     number: no aligner sees their labels. Where some rows have no text, the same goes for those that have it.
 
@@ -88,7 +88,9 @@ def deal(
     speaker: np.ndarray,
     parts: int,
 ) -> Int[np.ndarray, " rows"]:
-    """(N,) the part that each training row is of, −1 for other rows: by speaker, or singly where that leaves a part unseen.
+    """(N,) the part that each training row is of, −1 for other rows: by speaker, or singly where that hides a class.
+
+    What is fitted for a part has to see every class that has two labels: it would say of its rows that they are of another.
 
     Args:
       train: training rows.
@@ -99,13 +101,20 @@ def deal(
     """
     part = np.full(len(label), -1)
     part[train] = _dealt_by_speaker(speaker[train], label[train] >= 0, parts)
-    if not _every_aligner_sees_labels(part[train], read[train], parts):
+    if not _every_part_is_taught(part[train], read[train], parts):
         part[train] = _dealt_by_row(read[train], parts)
     return part
 
 
 def _every_aligner_sees_labels(dealt: np.ndarray, label: np.ndarray, parts: int) -> bool:
     return all(((label >= 0) & (dealt != part)).any() for part in range(parts))
+
+
+def _every_part_is_taught(dealt: np.ndarray, label: np.ndarray, parts: int) -> bool:
+    """Whether what is fitted for each part sees labels, and of every class that has more than one."""
+    count = np.bincount(label[label >= 0])
+    seen = [np.bincount(label[(label >= 0) & (dealt != part)], minlength=len(count)) for part in range(parts)]
+    return all(own.any() and (own[count > 1] > 0).all() for own in seen)
 
 
 def _dealt_by_speaker(speaker: np.ndarray, labelled: np.ndarray, parts: int) -> np.ndarray:

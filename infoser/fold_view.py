@@ -10,7 +10,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from infoser.config import VIRTUAL_SHARDS
-from infoser.frame_table import FrameMoments, FrameStatistics, FrameTable, PackedFrames, pack
+from infoser.frame_table import FrameMoments, FrameStatistics, FrameTable, PackedFrames, is_constant, pack
 from infoser.memory_maps import release
 from infoser.strata import draw_within_strata, shard_of_place, stratum_order
 
@@ -244,7 +244,7 @@ def standardisation(features: np.ndarray, rows: np.ndarray | None = None) -> tup
         release(features)
     mean = first + total / count
     deviation = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
-    constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1.0)
+    constant = is_constant(mean, deviation)
     return mean, np.where(constant, 1.0, 1.0 / np.where(constant, 1.0, deviation))
 
 

@@ -81,9 +81,14 @@ class FrameMoments:
         mean = (count * self.mean[rows]).sum(axis=0) / count.sum()
         squares = self.squares[rows].sum(axis=0) + (count * (self.mean[rows] - mean) ** 2).sum(axis=0)
         deviation = np.sqrt(squares / count.sum())
-        constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1.0)
+        constant = is_constant(mean, deviation)
         scale: np.ndarray = np.where(constant, 1.0, 1.0 / np.where(constant, 1.0, deviation))
         return FrameStatistics(mean.astype(np.float32), scale.astype(np.float32))  # pyright: ignore[reportArgumentType]
+
+
+def is_constant(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Whether columns vary by no more than float32 rounds their mean, or by less than what it can be divided by."""
+    return deviation <= np.maximum(1e-6 * np.abs(mean), 1e-30)
 
 
 @dataclass(frozen=True)

@@ -136,10 +136,11 @@ def new_structures(plan_arms: Sequence[Arm], earlier: Sequence[Arm], n_classes: 
 
 def _identity(arm: Arm, n_classes: int) -> _Identity:
     # A probe draws from what is trained as the variant that it probes: the same run, under one name.
-    variant = "infogan" if GENERATORS[arm.variant].wrong_text else arm.variant
+    recipe = GENERATORS[arm.variant]
+    variant = ("diffusion" if recipe.model == "diffusion" else "infogan") if recipe.wrong_text else arm.variant
     trained = _trained_numbers(arm.config, GENERATORS[variant])
     kept = tuple((name, value) for name, value in trained.items() if name not in _OF_ROWS)
-    return _Identity(_stage(arm.config, GENERATORS[arm.variant], n_classes), variant, kept)
+    return _Identity(_stage(arm.config, recipe, n_classes), variant, kept)
 
 
 def _trained_numbers(config: Config, recipe: Recipe) -> dict[str, float]:

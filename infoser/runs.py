@@ -11,7 +11,7 @@ import numpy as np
 from infoser.amounts import HELD_OUT
 from infoser.arms import Arm
 from infoser.augmenters import Rows, labels
-from infoser.config import DECAY_ROWS, ClassifyConfig, Config, numbers
+from infoser.config import ClassifyConfig, Config, numbers
 from infoser.corpus import Corpus
 from infoser.group import Loaded
 from infoser.leakage import Fold
@@ -21,6 +21,7 @@ from infoser.progress import expect_pieces
 from infoser.run_folder import FINAL
 from infoser.spaces import Space, make_space
 from infoser.stages.classify import MODALITIES, Classify, ClassifyRun, GeneratedRows
+from infoser.stages.schedule import decay_for
 from infoser.trainer import Trainer
 from infoser.variants import GENERATORS, REFERENCE
 
@@ -111,13 +112,10 @@ def run_matrix(matrix: Matrix, heads_of: Sequence[str], references: References) 
 
 
 def _head_numbers(arm: Arm, labelled: int, *, adds_rows: bool, probe: bool) -> dict[str, float]:
-    """A head's numbers: those of the configuration, and those by which its variant differs from `none`.
-
-    Fewer labelled rows than `DECAY_ROWS` take proportionally more weight decay, as under a prior of fixed strength.
-    """
+    """A head's numbers: those of the configuration, and those by which its variant differs from `none`."""
     variant, generate, augment, classify = arm.variant, arm.config.generate, arm.config.augment, arm.config.classify
     return numbers(classify) | {
-        "weight_decay": classify.weight_decay * max(1.0, DECAY_ROWS / max(labelled, 1)),
+        "weight_decay": decay_for(labelled, classify.weight_decay, classify.learning_rate),
         "real_weight": 0.0 if probe else 1.0,
         "generated_weight": 1.0 if probe else generate.ratio * generate.row_weight if adds_rows else 0.0,
         "by_prior": 1.0 if variant in ("natural", "logit-adjust") else 0.0,

@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from infoser.amounts import taught_rows
-from infoser.config import DECAY_ROWS, Config, numbers
+from infoser.config import Config, numbers
 from infoser.corpus import UNLABELLED
 from infoser.cross_fitting import deal
 from infoser.matrix import Matrix, as_count, as_numbers
 from infoser.spaces import Space
 from infoser.stages.classify import Classify, ClassifyRun, GeneratedRows
+from infoser.stages.schedule import decay_for
 
 #: Rows that teachers read together.
 ROWS_AT_ONCE = 4096
@@ -56,7 +57,7 @@ class Teacher:
                 view: Any = space.view(number, self.modality).relabelled(np.where(part == own, UNLABELLED, unit.label))
                 labelled = int(view.class_count.sum())
                 values = numbers(config.classify) | {
-                    "weight_decay": config.classify.weight_decay * max(1.0, DECAY_ROWS / max(labelled, 1)),
+                    "weight_decay": decay_for(labelled, config.classify.weight_decay, config.classify.learning_rate),
                     "real_weight": 1.0,
                     "generated_weight": 0.0,
                     "by_prior": 0.0,

@@ -61,14 +61,34 @@ def test_no_row_is_embedded_by_an_aligner_that_saw_its_label(problem):
 
 @MANY
 @given(problems())
+def test_what_is_fitted_for_a_part_sees_every_class_that_it_can(problem):
+    train, label, _, _ = problem
+    fit = fitted(problem)
+    visible = np.where(np.isin(np.arange(len(label)), fit.anchors), -1, label)[train]
+    count = np.bincount(visible[visible >= 0], minlength=3)
+    for seen in fit.labels:
+        assert (np.bincount(seen[seen >= 0], minlength=3)[count > 1] > 0).all()
+
+
+def test_a_class_of_one_speaker_is_dealt_out():
+    label = np.tile([0, 0, 1, 1], 10)
+    label[12:16] = 2  # the fourth speaker's alone
+    speaker = np.repeat([f"s{number}" for number in range(10)], 4)
+    fit = cross_fit(np.arange(40), label, speaker, parts=3, dim=1, generator=np.random.default_rng(0))
+    assert all((seen == 2).any() for seen in fit.labels)
+
+
+@MANY
+@given(problems())
 def test_speakers_stay_whole_where_there_are_enough(problem):
     train, label, speaker, settings = problem
     fit = fitted(problem)
     names = np.unique(speaker[train])
     visible = train[(label[train] >= 0) & ~np.isin(train, fit.anchors)]
     parts = {name: set(fit.embedded_by[train][speaker[train] == name]) for name in names}
-    # With the labels of a single speaker, its rows have to be dealt out: an aligner would see none.
-    if len(names) >= settings["parts"] and len(np.unique(speaker[visible])) > 1:
+    # Otherwise rows have to be dealt out: what is fitted for a part would not see all classes.
+    every = set(label[visible])
+    if len(names) >= settings["parts"] and all(set(label[visible[speaker[visible] == name]]) == every for name in names):
         assert all(len(part) == 1 for part in parts.values())
     sizes = np.bincount(fit.embedded_by[train], minlength=settings["parts"])
     if len(train) >= settings["parts"]:

@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from infoser.augmenters import AUGMENTERS, Rows
-from infoser.config import DECAY_ROWS, AlignConfig, numbers
+from infoser.config import AlignConfig, numbers
 from infoser.corpus import UNLABELLED
 from infoser.fold_view import Features, FoldView
 from infoser.sklearn import generators, training
 from infoser.sklearn.tables import Standardisation
 from infoser.stages.align import Align, AlignRun
 from infoser.stages.classify import Classify, ClassifyRun, GeneratedRows
+from infoser.stages.schedule import decay_for
 from infoser.variants import GENERATORS
 
 Losses = dict[str, dict[str, Any]]
@@ -135,7 +136,7 @@ def _head(
     augment, count = settings["augment"], 0 if added is None else len(added.target)
     # As `infoser.runs` has them: by these numbers alone do variants differ.
     values = numbers(config) | {
-        "weight_decay": config.weight_decay * max(1.0, DECAY_ROWS / int(view.class_count.sum())),
+        "weight_decay": decay_for(int(view.class_count.sum()), config.weight_decay, config.learning_rate),
         "real_weight": 1.0,
         "generated_weight": 0.0 if added is None else settings["ratio"] * settings["row_weight"],
         "by_prior": 1.0 if variant in ("natural", "logit-adjust") else 0.0,

@@ -9,8 +9,11 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from infoser.batch_axis import BatchAxis
+from infoser.batch_axis import SINGLE, BatchAxis
 from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_of_classes
+
+#: Folded into keys that are split as well: a small number folded in would give one of the keys that splitting gives.
+_BESIDE = 2**16
 
 
 @struct.dataclass
@@ -45,6 +48,11 @@ class Pool(NamedTuple):
     log_q: Float[Array, "pool classes"]
 
 
+def unstratified(view: FoldView) -> FoldView:
+    """The view, each place of whose batches draws from all rows. In strata, neighbours in a batch are such in the corpus."""
+    return view.replace(virtual_shards=1)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 class Draw(NamedTuple):
     """A whole batch of rows, their emotions, the rows whose text goes with them; and this device's share of both conditions."""
 
@@ -64,11 +72,23 @@ def draw(key: jax.Array, shared: Features, run: GenerateRun, batch_size: int, ax
     rows, labels = draw_class_balanced(key, run.view, batch_size)
     text_rows = rows
     if text in ("other", "wrong"):
-        class_key, row_key = jax.random.split(jax.random.fold_in(key, 1))
+        class_key, row_key = jax.random.split(jax.random.fold_in(key, _BESIDE))
         classes = _other_classes(class_key, run.view, labels) if text == "wrong" else labels
         text_rows = draw_of_classes(row_key, run.view, classes)
-    read = None if text == "none" else read_condition(jax.random.fold_in(key, 2), shared, run, text_rows, axis)
+    read = None if text == "none" else read_condition(jax.random.fold_in(key, _BESIDE + 1), shared, run, text_rows, axis)
     return Draw(rows, labels, text_rows, axis.local(labels), read)
+
+
+def draw_lent(key: jax.Array, run: GenerateRun, labels: Int[Array, " batch"]) -> Int[Array, " batch"]:
+    """For each label a row of the class whose text goes with audio that is made without any; `key` is that of `draw`."""
+    return draw_of_classes(jax.random.fold_in(key, _BESIDE + 2), run.view if run.lenders is None else run.lenders, labels)
+
+
+def draw_for_pool(key: jax.Array, shared: Features, run: GenerateRun, size: int, text: str) -> tuple[Draw, GenerateRun]:
+    """`draw` for `size` rows of which a part is as good as any other, and the run that further rows are to be drawn from."""
+    lenders = None if run.lenders is None else unstratified(run.lenders)
+    run = run.replace(view=unstratified(run.view), lenders=lenders)  # pyright: ignore[reportAttributeAccessIssue]
+    return draw(key, shared, run, size, SINGLE, text), run
 
 
 def read_condition(

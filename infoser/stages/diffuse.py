@@ -12,12 +12,12 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from infoser.batch_axis import SINGLE, BatchAxis
-from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_of_classes
+from infoser.fold_view import Features, FoldView, draw_class_balanced
 from infoser.losses import diffusion
 from infoser.models import apply
 from infoser.models.denoiser import Denoiser
 from infoser.models.generator import condition_of
-from infoser.stages.conditions import Draw, GenerateRun, Pool, draw
+from infoser.stages.conditions import Draw, GenerateRun, Pool, draw, draw_for_pool, draw_lent
 from infoser.stages.schedule import adam, moving_average
 
 _ADAM = {"b1": 0.9, "b2": 0.999}
@@ -140,7 +140,7 @@ class Diffuse:
 
     def _pool(self, state: DiffuseState, shared: Features, run: GenerateRun, key: jax.Array, size: int, text: str) -> Pool:
         condition_key, noise_key = jax.random.split(jax.random.fold_in(key, self.steps))
-        given = draw(condition_key, shared, run, size, SINGLE, text)
+        given, run = draw_for_pool(condition_key, shared, run, size, text)
         condition = self._condition(given)
         shares = self._shares
 
@@ -159,7 +159,7 @@ class Diffuse:
         audio, made_text = jnp.split(made, [shared.audio_dim], axis=-1)
         lent = given.text_rows
         if run.lenders is not None:
-            lent = draw_of_classes(jax.random.fold_in(condition_key, 1), run.lenders, given.labels)
+            lent = draw_lent(condition_key, run, given.labels)
         nothing = jnp.zeros((size, self.n_classes))
         return Pool(audio, given.labels, lent, made_text if self.paired else None, nothing[:, 0], nothing)
 

@@ -12,13 +12,13 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from infoser.batch_axis import SINGLE
-from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_of_classes, draw_rows
+from infoser.fold_view import Features, FoldView, draw_class_balanced, draw_rows
 from infoser.losses import adversarial, likelihoods
 from infoser.losses.mutual_information import MINE_START
 from infoser.models import apply
 from infoser.models.discriminator import SPECTRAL, Judged
 from infoser.models.generator import condition_of
-from infoser.stages.conditions import GenerateRun, Pool, draw, read_condition
+from infoser.stages.conditions import GenerateRun, Pool, draw_for_pool, draw_lent, read_condition
 from infoser.stages.networks import UNKNOWN, Networks
 from infoser.stages.schedule import adam, moving_average
 
@@ -66,16 +66,17 @@ class Generate(Networks):
 
     def _discriminator_keys(self, key: jax.Array) -> list[jax.Array]:
         """A key for each of D's steps before one of G."""
-        return [key, *(jax.random.fold_in(key, number) for number in range(1, self.critic_steps))]
+        return list(jax.random.split(key, self.critic_steps))
 
     def rows_read(self, drawn_from: FoldView, key: jax.Array) -> Int[Array, "draws batch"]:
         """The rows whose features a step with this key reads: the real ones that D and Q see; conditions are at hand."""
         discriminator_key, players_key = jax.random.split(key)
         rows = []
         for own in self._discriminator_keys(discriminator_key):
-            rows.append(draw_class_balanced(jax.random.split(own, 5)[0], drawn_from, self.batch_size)[0])
+            packed = self._packs_from(drawn_from)
+            rows.append(draw_class_balanced(jax.random.split(own, 5)[0], packed, self.batch_size)[0])
             if self.unlabelled:
-                rows.append(draw_rows(_unlabelled_key(own), drawn_from, self.batch_size))
+                rows.append(draw_rows(_unlabelled_key(own), packed, self.batch_size))
         if self.labels_itself:
             rows.append(draw_class_balanced(_labelled_key(players_key), drawn_from, self.batch_size)[0])
         return jnp.stack(rows)
@@ -147,7 +148,7 @@ class Generate(Networks):
                 )
                 total += numbers["auxiliary_weight"] * terms["auxiliary"]
             if self.unlabelled:
-                drawn = draw_rows(_unlabelled_key(key), run.view, self.batch_size)
+                drawn = draw_rows(_unlabelled_key(key), self._packs_from(run.view), self.batch_size)
                 rows, text_key = self.axis.local(drawn), jax.random.fold_in(key, 10)
                 unknown = jnp.full(rows.shape, UNKNOWN)
                 text = read_condition(text_key, shared, run, drawn, self.axis) if self.with_text else None
@@ -227,7 +228,7 @@ class Generate(Networks):
         numbers = run.numbers
         discriminator_key, players_key = jax.random.split(key)
         if self.critic_steps == 1:
-            state, terms = self._discriminator_step(state, shared, run, discriminator_key)
+            state, terms = self._discriminator_step(state, shared, run, self._discriminator_keys(discriminator_key)[0])
         else:
             keys = jnp.stack(self._discriminator_keys(discriminator_key))
             state, every = jax.lax.scan(lambda own, k: self._discriminator_step(own, shared, run, k), state, keys)
@@ -254,17 +255,15 @@ class Generate(Networks):
 
     def _pool(self, state: GenerateState, shared: Features, run: GenerateRun, key: jax.Array, size: int, text: str) -> Pool:
         condition_key, noise_key = jax.random.split(jax.random.fold_in(key, self.steps))
-        condition = draw(condition_key, shared, run, size, SINGLE, text)
+        condition, run = draw_for_pool(condition_key, shared, run, size, text)
         plain = replace(self, axis=SINGLE)
         generated = plain._generate(shared, state.average, condition, noise_key)
         audio, made_text = jnp.split(generated, [shared.audio_dim], axis=-1)
         log_q = jax.nn.log_softmax(apply(self._recogniser(shared), state.players["recogniser"], audio).logits)
         label = condition.labels if self.by_class or self.with_text else log_q.argmax(axis=1).astype(condition.labels.dtype)
         lent = condition.text_rows
-        if run.lenders is not None:
-            lent = draw_of_classes(jax.random.fold_in(condition_key, 1), run.lenders, label)
-        elif not self.by_class and not self.with_text:
-            lent = draw_of_classes(jax.random.fold_in(condition_key, 1), run.view, label)
+        if run.lenders is not None or not (self.by_class or self.with_text):
+            lent = draw_lent(condition_key, run, label)
         score = plain._score_alone(state.discriminator, generated, condition)
         return Pool(audio, label, lent, made_text if self.paired else None, score, log_q)
 

@@ -16,7 +16,7 @@ from infoser.models import apply
 from infoser.models.discriminator import Discriminator, Judged
 from infoser.models.generator import Generator, Recogniser, Recovered, condition_of
 from infoser.models.information import InformationTerm
-from infoser.stages.conditions import Draw, GenerateRun, draw
+from infoser.stages.conditions import Draw, GenerateRun, draw, unstratified
 
 #: A class whose one-hot code is zeros: such rows are judged whatever theirs is.
 UNKNOWN = -1
@@ -123,7 +123,12 @@ class Networks:
         return Recogniser(self.width, self.n_classes, shared.condition.shape[-1] if reads_text else 0)  # pyright: ignore
 
     def _draw(self, shared: Features, run: GenerateRun, key: jax.Array, batch_size: int) -> Draw:
+        run = run.replace(view=self._packs_from(run.view))  # pyright: ignore[reportAttributeAccessIssue]
         return draw(key, shared, run, batch_size, self.axis, self.text)
+
+    def _packs_from(self, view: FoldView) -> FoldView:
+        """What D's rows are drawn from. Those of a pack have to be independent: others D would know for real by that alone."""
+        return unstratified(view) if self.pack > 1 else view
 
     def _real(self, shared: Features, view: FoldView, rows: Int[Array, " local"]) -> Float[Array, "local dim"]:
         audio = shared.read_audio(view, rows)

@@ -8,6 +8,21 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+#: Labelled rows that a head's weight decay is meant for; and the most of the weights that a step takes away, which is what
+#: the growth below so many rows ends at.
+DECAY_ROWS, MOST_DECAY = 4000, 0.1
+
+
+def decay_for(labelled: int, weight_decay: float, learning_rate: float) -> float:
+    """The weight decay of a head with so many labelled rows, as under a prior of fixed strength.
+
+    Args:
+      labelled: number of rows; below `DECAY_ROWS` the decay grows in proportion, up to `MOST_DECAY` a step at the full rate.
+      weight_decay, learning_rate: as configured; a decay that is larger by itself stays as it is.
+    """
+    grown = weight_decay * max(1.0, DECAY_ROWS / max(labelled, 1))
+    return max(weight_decay, min(grown, MOST_DECAY / max(learning_rate, 1e-30)))
+
 
 def adamw(
     learning_rate: Float[Array, ""] | float,

@@ -148,6 +148,32 @@ def test_pool_is_balanced_and_takes_texts_from_labelled_training_rows(corpus, po
     assert set(rows.text_row) == set(labelled)
 
 
+@pytest.mark.parametrize("size", [3000, 4096])
+def test_any_part_of_a_pool_is_of_all_rows(corpus, start, size):
+    # 4096 places make 64 strata, in the corpus' order: of those the first rows were of the first speakers.
+    rows = jax.jit(STAGE.outputs, static_argnums=4)(start, corpus.features(), run(corpus.view()), jax.random.key(0), size)
+    labelled = corpus.train[corpus.label[corpus.train] >= 0]
+    place = np.searchsorted(labelled, np.asarray(rows.text_row)) / len(labelled)
+    for part in (place[: size // 4], place[-size // 4 :]):
+        assert stats.kstest(part + 0.5 / len(labelled), "uniform").statistic < 0.1
+
+
+def test_rows_of_a_pack_are_drawn_apart(corpus):
+    """Pairs of rows of one class are no nearer in the corpus than chance has them, and no more often the same row."""
+    stage = Generate(**STRUCTURE | {"pack": 2, "batch_size": 128})
+    view = corpus.view()
+    rows = np.concatenate([np.asarray(stage.rows_read(view, jax.random.key(seed)))[0] for seed in range(300)])
+    labelled = corpus.train[corpus.label[corpus.train] >= 0]
+    of_class = {one: labelled[corpus.label[labelled] == one] for one in range(3)}
+    same, expected = 0.0, 0.0
+    for one, other in rows.reshape(-1, 2):
+        if corpus.label[one] == corpus.label[other]:
+            same += one == other
+            expected += 1 / len(of_class[int(corpus.label[one])])
+    assert expected > 100
+    assert abs(same - expected) < 5 * np.sqrt(expected)
+
+
 def test_pool_is_made_by_the_average_of_g_and_the_run_s_key(pool, same):
     state, _, draw = pool
     first = draw(state)
