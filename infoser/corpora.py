@@ -98,6 +98,11 @@ def concatenate(parts: Sequence[Corpus], *, name: str, classes: Sequence[str], p
     Raises:
       InfoserError: if an utterance id is in two of them, or widths differ.
     """
+    for modality in ("audio", "text"):
+        widths = {part.name: features.shape[1] for part in parts if (features := getattr(part, modality)) is not None}
+        if len(set(widths.values())) > 1:
+            said = ", ".join(f"{width} in {own!r}" for own, width in widths.items())
+            raise InfoserError(f"{modality} features of different widths ({said}) can't be put together")
     with_text = next((part for part in parts if part.text is not None), None)
     text = has_text = None
     if with_text is not None and with_text.text is not None:

@@ -15,7 +15,7 @@ from infoser.corpora import concatenate
 from infoser.corpus import UNLABELLED, Corpus
 from infoser.errors import InfoserError
 from infoser.leakage import Fold
-from infoser.protocols import subsets
+from infoser.scored_subsets import subsets
 from infoser.shared_classes import SharedClasses
 
 

@@ -80,7 +80,9 @@ class Pools:
             limit = arm.config.generate.pool_limit
             if amounts.wanted > limit:
                 matrix.note(f"added rows are limited to {limit:,} of {amounts.wanted:,} (--generate.pool-limit){where}")
-        if arm.variant in GENERATORS and GENERATORS[arm.variant].text != "made" and matrix.corpus.text is not None:
+        if arm.variant == "diffusion-unconditional" and matrix.corpus.text is not None:
+            matrix.note("diffusion-unconditional: the text beside its audio is that of any row, of whatever emotion")
+        elif arm.variant in GENERATORS and GENERATORS[arm.variant].text != "made" and matrix.corpus.text is not None:
             matrix.note(
                 "generators other than paired ones make audio: the text beside it, and all that they add to the text heads, is "
                 "real text of training rows of the class (infogan-wrong-text: of another class)"

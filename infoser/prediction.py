@@ -28,8 +28,8 @@ from infoser.leakage import Fold
 from infoser.runs import HeadOutputs, run_space
 from infoser.trainer import Trainer
 
-#: Settings of an encoder that may differ between preparing and predicting: the digest of its weights tells it apart.
-_MAY_DIFFER = ("versions", "id")
+#: Settings of an encoder that may differ between preparing and predicting.
+_MAY_DIFFER = ("versions",)
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,9 @@ def _modality(recorded: Mapping[str, Any], modality: str, spec: str, device: str
     except InfoserError as error:
         raise InfoserError(f"{error} (where the {modality} encoder is now: --{modality}-encoder)") from error
     loaded = Modality(encoder, recorded["pooling"], recorded["frames"])
-    different = [key for key in recorded if key not in _MAY_DIFFER and loaded.settings.get(key) != recorded[key]]
+    # Weights are told apart by their digest, wherever they are now; what has none is what its id says.
+    free = (*_MAY_DIFFER, "id") if "weights_sha256" in recorded else _MAY_DIFFER
+    different = [key for key in recorded if key not in free and loaded.settings.get(key) != recorded[key]]
     if different:
         key = different[0]
         raise InfoserError(

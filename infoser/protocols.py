@@ -1,12 +1,11 @@
 """Evaluation protocols: what each fold trains on, selects on and is tested on, and the proof that nothing crosses."""
 
 import functools
-import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64
+from jaxtyping import Int, Int64
 
 from infoser import synthetic
 from infoser.corpus import Corpus
@@ -20,7 +19,6 @@ MAX_SPEAKER_FOLDS = 12  # up to here 'auto' leaves one speaker out (MSP-IMPROV h
 
 _TRAIN_SPLITS = {"train", "training"}
 _DEV_SPLITS = {"development", "dev", "validation", "valid", "val"}
-_EMPTY_HASHES = tuple(hashlib.new(kind, b"", usedforsecurity=False).hexdigest() for kind in ("sha256", "sha1", "md5"))
 _DEV_REFUSED = "selection on a dev part is refused: "
 
 
@@ -29,7 +27,7 @@ def resolve_protocol(corpus: Corpus, protocol: str) -> str:
 
     'auto' is, of several corpora, cross-corpus where one is for testing, else corpus. Of one it is the official split where
     there is one; else sessions, where two have labels and no speaker or dialogue is in two of them; else one speaker at a
-    time for 2 to 12 speakers; else grouped k-fold.
+    time for 2 to 12 speakers, where no class leaves training with the partners of one; else grouped k-fold.
 
     Raises:
       InfoserError: for an unknown protocol.
@@ -47,7 +45,18 @@ def resolve_protocol(corpus: Corpus, protocol: str) -> str:
     if len(_units(corpus, codes, "session")) >= 2:
         if all(is_nested(codes[column], codes["session"]) for column in codes.keys() - {"session"}):
             return "session"
-    return "speaker" if 2 <= len(_units(corpus, codes, "speaker")) <= MAX_SPEAKER_FOLDS else "kfold"
+    speakers = _units(corpus, codes, "speaker")
+    if 2 <= len(speakers) <= MAX_SPEAKER_FOLDS and all(_can_be_left_out(corpus, codes, one) for one in speakers):
+        return "speaker"
+    return "kfold"
+
+
+def _can_be_left_out(corpus: Corpus, codes: Mapping[str, np.ndarray], speaker: int | np.integer) -> bool:
+    """Whether those who share a session or dialogue with a speaker can leave training too, and no class goes with them."""
+    held_out = codes["speaker"] == speaker
+    near = sharing(held_out, codes, kept_apart(corpus, codes, "speaker", False))
+    others, kept = (np.unique(corpus.label[corpus.labelled & ~mask]) for mask in (held_out, held_out | near))
+    return len(others) == len(kept)
 
 
 def make_folds(
@@ -97,7 +106,8 @@ def make_folds(
         counts = np.bincount(labels[labels >= 0], minlength=len(corpus.classes))
         if not counts.all():
             missing = corpus.classes[int(np.argmin(counts))]
-            raise InfoserError(f"fold {fold.name!r}: the training part has no labelled utterance of class {missing!r}")
+            why = f" ({'; '.join(fold.notes)})" if fold.notes else ""
+            raise InfoserError(f"fold {fold.name!r}: the training part has no labelled utterance of class {missing!r}{why}")
     check_folds(corpus, folds, protocol=protocol, keep_partner=keep_partner)
     return folds
 
@@ -140,25 +150,6 @@ def demote_labels(corpus: Corpus, fold: Fold, fraction: float, seed: int) -> Int
         rng = np.random.default_rng([seed, zlib.crc32(fold.name.encode()), label])
         kept.append(rng.permutation(rows)[: max(1, int(fraction * len(rows) + 0.5))])
     return np.sort(np.concatenate(kept))
-
-
-def subsets(corpus: Corpus, fold: Fold) -> dict[str, Bool[np.ndarray, " n_test"]]:
-    """Masks over `fold.test` of the utterances that are scored apart.
-
-    all: every one. improvised: not scripted, where there is a column 'scripted'. text_disjoint: where there is a column
-    'transcript_hash', the utterances whose transcript is in no training row, labelled or not. One without a transcript
-    (an empty hash, or the SHA-256, SHA-1 or MD5 of nothing, whole or its first 8 digits or more) has no words to
-    recognise: it counts as disjoint.
-    """
-    masks = {"all": np.ones(len(fold.test), bool)}
-    if "scripted" in corpus.columns:
-        masks["improvised"] = ~np.asarray(corpus.columns["scripted"])[fold.test].astype(bool)
-    if "transcript_hash" in corpus.columns:
-        hashes = np.asarray(corpus.columns["transcript_hash"]).astype(str)
-        unique, inverse = np.unique(hashes[fold.test], return_inverse=True)
-        seen = np.isin(unique, hashes[fold.train]) & ~np.array([_is_empty_hash(str(value)) for value in unique])
-        masks["text_disjoint"] = ~seen[inverse]
-    return masks
 
 
 def _leave_one_out_folds(
@@ -336,7 +327,3 @@ def _fold(corpus: Corpus, name: str, train: np.ndarray, test: np.ndarray, dev: n
     """A fold from (N,) masks; test and dev keep their labelled rows only."""
     parts = (np.flatnonzero(mask) for mask in (train, test & corpus.labelled, dev & corpus.labelled))
     return Fold(name, *parts, notes=notes)
-
-
-def _is_empty_hash(value: str) -> bool:
-    return not value or (len(value) >= 8 and any(whole.startswith(value.lower()) for whole in _EMPTY_HASHES))

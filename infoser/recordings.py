@@ -70,7 +70,7 @@ class Recordings:
         """(N,) bool: which utterances have a transcript that says something."""
         if self.transcript is None:
             return np.zeros(len(self), bool)
-        return np.char.strip(self.transcript) != ""
+        return np.array([bool(each.strip()) for each in self.transcript])  # no copy as wide as the longest
 
     def path(self, row: int) -> Path:
         """The audio file of an utterance."""

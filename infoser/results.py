@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import infoser
-from infoser import joining, parallel, protocols
+from infoser import joining, parallel, scored_subsets
 from infoser.cells import PRIMARY_MODALITIES, SELECTED, Sweep, base_of, cell_name, primary_of
 from infoser.concerns import concerns
 from infoser.config import Config
@@ -42,7 +42,7 @@ def scored(
         groups = {"": (MODALITIES[:1], groups[""][1]), " with a transcript": (MODALITIES[1:], corpus.with_text)}
     scores, notes, p_values = [], [], {}
     for which, (modalities, scored) in groups.items():
-        masks = {fold.name: (scored[fold.test], protocols.subsets(corpus, fold)) for fold in folds}
+        masks = {fold.name: (scored[fold.test], scored_subsets.subsets(corpus, fold)) for fold in folds}
         part = score_rows(
             [each for each in predictions if each.modality in modalities],
             label=corpus.label,

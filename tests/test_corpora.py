@@ -37,6 +37,11 @@ def joined(*parts: Corpus) -> Corpus:
     return concatenate(parts, name="joined", classes=("a", "b"), provenance={"of": len(parts)})
 
 
+def test_features_of_other_widths_are_not_put_together():
+    with pytest.raises(InfoserError, match="audio features of different widths .3 in 'x', 2 in 'y'."):
+        joined(make("x"), make("y", audio=np.zeros((24, 2), np.float32)))
+
+
 def test_rows_stand_one_corpus_after_the_other_and_what_one_lacks_is_empty():
     first = make("x", session=np.repeat(["1", "2"], 12), frames=True)
     other = make("y", 20, text=False, frames=True, seed=1, columns={"scripted": np.zeros(20, bool), "loudness": np.ones(20)})

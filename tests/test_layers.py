@@ -65,6 +65,7 @@ LAYERS = (
         "overlap",
         "parallel",
         "protocols",
+        "scored_subsets",
         "selection",
         "shard_cache",
         "shard_records",

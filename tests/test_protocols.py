@@ -10,7 +10,8 @@ from infoser.corpus import Corpus
 from infoser.errors import InfoserError
 from infoser.leakage import check_folds
 from infoser.links import components, link_codes, speaker_clusters
-from infoser.protocols import demote_labels, make_folds, resolve_protocol, select_folds, subsets
+from infoser.protocols import demote_labels, make_folds, resolve_protocol, select_folds
+from infoser.scored_subsets import subsets
 
 
 def make_corpus(label, speaker, session=None, dialogue=None, split=None, n_classes=2, **columns):
@@ -322,6 +323,32 @@ def test_subsets():
     # t1 is in a labelled and t2 in an unlabelled training row; without a transcript there is nothing to recognise
     assert masks["text_disjoint"].tolist() == [False, False, True, True, True, True]
     assert list(subsets(dyadic(), make_folds(dyadic(), "session")[0])) == ["all"]
+
+
+@pytest.mark.parametrize(
+    ("said", "scripted"),
+    [(["yes", "no"], [True, False]), (["True", "False"], [True, False]), (["1", "0"], [True, False]), ([2, 0], [True, False])],
+)
+def test_scripted_may_be_written_in_words(said, scripted):
+    corpus = make_corpus([0, 1, 0, 1], ["a", "a", "b", "b"], scripted=said * 2)
+    masks = subsets(corpus, make_folds(corpus, "speaker")[0])
+    assert masks["improvised"].tolist() == [not one for one in scripted]
+
+
+def test_scripted_in_unknown_words_is_refused():
+    corpus = make_corpus([0, 1, 0, 1], ["a", "a", "b", "b"], scripted=["yes", "perhaps"] * 2)
+    with pytest.raises(InfoserError, match="column 'scripted': 'perhaps' is neither true nor false"):
+        subsets(corpus, make_folds(corpus, "speaker")[0])
+
+
+def test_auto_leaves_no_speaker_out_where_all_share_the_sessions():
+    # Four speakers, each of whom was recorded on both days: leaving out all who share a day would leave nobody.
+    corpus = make_corpus([0, 1] * 8, [f"s{number // 4}" for number in range(16)], ["day 1", "day 1", "day 2", "day 2"] * 4)
+    assert resolve_protocol(corpus, "auto") == "kfold"
+    assert len(make_folds(corpus, "auto")) >= 2
+    with pytest.raises(InfoserError, match="no labelled utterance of class 'class0' .*left out of training"):
+        make_folds(corpus, "speaker")
+    assert len(make_folds(corpus, "speaker", keep_partner=True)) == 4
 
 
 def test_clusters_of_nameless_speakers_are_their_recordings():

@@ -10,6 +10,7 @@ import numpy as np
 
 from arrays.npz_source import HAS_TEXT, load_arrays
 from infoser.corpus import Corpus
+from infoser.encoders.identity import describe
 from infoser.errors import InfoserError
 from infoser.synthetic import MADE_FROM, Marks, read_marks
 
@@ -55,6 +56,7 @@ def _joined(corpus: Corpus, arrays: Mapping[str, np.ndarray], marks: Marks, expo
             f"{export} has audio features of shape {audio.shape} and corpus {corpus.name!r} has {corpus.audio.shape[1]} of "
             "each utterance: they are of other encoders; export from a run on this corpus' encoders"
         )
+    _check_encoders(corpus, arrays, marks, export)
     settings = corpus.provenance["settings"]
     classes = settings.get("classes") or {name: [name] for name in corpus.classes}
     label_of = {code: label for label, codes in enumerate(classes.values()) for code in codes}
@@ -112,6 +114,20 @@ def _joined(corpus: Corpus, arrays: Mapping[str, np.ndarray], marks: Marks, expo
         provenance=provenance,
         **grouped,
     )
+
+
+def _check_encoders(corpus: Corpus, arrays: Mapping[str, np.ndarray], marks: Marks, export: Path) -> None:
+    """Refuses an export of other encoders than the corpus', where both sides know theirs."""
+    settings, told = corpus.provenance["settings"], marks.metadata.get("encoders")
+    if settings.get("kind") != "recordings" or not isinstance(told, Mapping):
+        return
+    for modality in ("audio", "text"):
+        own, other = settings[modality] and describe(settings[modality]), told.get(modality)
+        if own and other and own != other and modality in arrays:
+            raise InfoserError(
+                f"{export}: its {modality} features are those of another encoder ({other}) than corpus {corpus.name!r} has "
+                f"({own}); export from a run on this corpus' encoders{'' if modality == 'audio' else ', or with --no-text'}"
+            )
 
 
 def _text(

@@ -108,6 +108,7 @@ def read_iemocap(root: Path, *, allow_incomplete: bool = False) -> Recordings:
     turns: list[_Turn] = []
     spoken: dict[str, str] = {}
     differences: list[str] = []
+    silent: list[str] = []
     skipped = {"transcript_lines_without_id": 0, "transcripts_repeated": 0}
     for session in SESSIONS:
         labels = root / f"Session{session}" / "dialog" / "EmoEvaluation"
@@ -118,12 +119,18 @@ def read_iemocap(root: Path, *, allow_incomplete: bool = False) -> Recordings:
         for path in files:
             turns += _read_labels(path, session)
         folder = root / f"Session{session}" / "dialog" / "transcriptions"
-        for path in sorted(folder.glob("*.txt")):
-            if not is_hidden(path):
-                _read_transcripts(path, spoken, skipped)
+        files = [path for path in sorted(folder.glob("*.txt")) if not is_hidden(path)]
+        if not files:
+            silent.append(folder.relative_to(root).as_posix())
+        for path in files:
+            _read_transcripts(path, spoken, skipped)
     _refuse_repeats(turns)
     absent = [turn.audio for turn in turns if not (root / turn.audio).is_file()]
-    differences += missing_audio(absent) + compare_counts(_counts(turns), PUBLISHED)
+    differences += (
+        missing_audio(absent)
+        + [f"no transcript file in {', '.join(silent)}"] * bool(silent)
+        + compare_counts(_counts(turns), PUBLISHED)
+    )
     differences = settle("IEMOCAP", root, differences, allow_incomplete)
     known = {turn.utterance_id for turn in turns}
     left_out = set(absent)

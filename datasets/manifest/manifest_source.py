@@ -16,7 +16,8 @@ from manifest.tables import UNWRITABLE, Cell, Table, read_table
 
 REQUIRED = ("utterance_id", "audio", "emotion", "speaker")
 OPTIONAL = ("transcript", "session", "dialogue", "split", "start_s", "end_s")
-TAKEN = ("audio_file", "transcript_hash")  # columns that encoding adds
+NAMES = (*REQUIRED, "session", "dialogue", "split")  # with a space more it would be another one
+TAKEN = ("audio_file", "transcript_hash", "synthetic", "made_from")  # columns that encoding adds, and that mark synthetic rows
 
 CLASS_MAPS: dict[str, tuple[str, ...]] = {}
 DEFAULT_CLASSES = ""  # none is customary: every emotion is a class
@@ -54,6 +55,10 @@ def read_manifest(manifest: Path, *, name: str) -> Recordings:
         if column in TAKEN or "/" in column:
             why = "has a '/' in its name" if "/" in column else "bears a name that encoding needs"
             raise InfoserError(f"{manifest}: column {column!r} {why}; rename it")
+        if column not in REQUIRED + OPTIONAL and column.casefold() in REQUIRED + OPTIONAL:
+            raise InfoserError(
+                f"{manifest}: column {column!r} would not be taken for {column.casefold()!r}; write it small, or rename it"
+            )
     # An empty emotion is an utterance without a label.
     required = {column: _texts(table, column, needed=column != "emotion") for column in REQUIRED}
     _refuse_repeats(table, required["utterance_id"])
@@ -102,7 +107,7 @@ def _texts(table: Table, column: str, needed: bool = False) -> list[str]:
             raise InfoserError(f"{table.where(row, column)}: is empty, but every utterance needs one")
         if UNWRITABLE.search(text):
             raise InfoserError(f"{table.where(row, column)}: {text!r} has a character that can't be written")
-        if column in REQUIRED and text != text.strip():
+        if column in NAMES and text != text.strip():
             raise InfoserError(f"{table.where(row, column)}: {text!r} has spaces or line breaks around it; remove them")
         texts.append(text)
     return texts

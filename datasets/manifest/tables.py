@@ -80,6 +80,12 @@ def _read_values(path: Path, text: str, delimiter: str) -> Table:
             where = f"{path}, line {line}"
             if not row:
                 continue  # an empty line
+            if delimiter == "\t" and any("\t" in value and ("\n" in value or "\r" in value) for value in row):
+                # Many .tsv files quote nothing: a transcript that begins with a quote takes in the lines after it.
+                raise InfoserError(
+                    f"{where}: a quote opens a value that ends in line {start - 1}, with tabs and line breaks; where the quote "
+                    "is part of the text, put the value in quotes and double those within"
+                )
             if not names:
                 names = _check_names([name.strip() for name in row], where)
             elif len(row) != len(names):

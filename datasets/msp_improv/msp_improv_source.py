@@ -221,8 +221,11 @@ def _find_transcripts(root: Path, names: set[str]) -> dict[str, Path]:
       InfoserError: where two files are transcripts of one turn and differ.
     """
     found: dict[str, Path] = {}
-    for folder, folders, files in os.walk(root, followlinks=False):
-        folders.sort()
+    seen = {root.resolve()}
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = {each: Path(folder, each).resolve() for each in sorted(folders)}
+        folders[:] = [each for each, place in real.items() if place not in seen]  # links may lead round
+        seen |= set(real.values())
         for file in sorted(files):
             path = Path(folder, file)
             name = path.stem.removeprefix("MSP-IMPROV-").removeprefix("UTD-IMPROV-")

@@ -19,7 +19,7 @@ from infoser.encoders.text import load_text_encoder
 from infoser.errors import InfoserError
 from infoser.recordings import Recordings
 
-NO_TEXT = "none"
+NO_TEXT, DEFAULT_TEXT = "none", "hashing:512"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Encoding:
     audio_encoder: str = "opensmile:eGeMAPSv02"
     """Audio encoder: opensmile:SET, or a Hugging Face id or local folder of a model with hidden states (wav2vec2, HuBERT,
     WavLM, data2vec, Whisper)."""
-    text_encoder: str = "hashing:512"
+    text_encoder: str = DEFAULT_TEXT
     """Text encoder: hashing:N (word hashing, needs no download), a Hugging Face id or local folder (BERT, RoBERTa and kin),
     or none."""
     audio_layer: str = "last"
@@ -62,6 +62,11 @@ class Encoding:
                 raise InfoserError(f"{flag} {pooling!r}: choose one of {', '.join(POOLINGS)}")
         if not 0 < self.batch_seconds < float("inf"):
             raise InfoserError(f"--batch-seconds {self.batch_seconds:g}: must be positive and finite")
+        if not has_text and self.text_encoder not in (NO_TEXT, DEFAULT_TEXT):
+            raise InfoserError(
+                f"--text-encoder {self.text_encoder}: no utterance has a transcript (in a manifest, column 'transcript'); mend "
+                "that, or leave --text-encoder out"
+            )
         settings: dict[str, Any] = {"precision": self.precision, "device": self.device}
         encoder = load_audio_encoder(self.audio_encoder, layer=self.audio_layer, frames=self.frames, **settings)
         audio = Modality(encoder, self.audio_pooling, self.frames)
@@ -165,7 +170,7 @@ def _provenance(plan: Plan, found: Extraction, label: np.ndarray) -> dict[str, A
         "encoders": {"audio": plan.encoding.audio_encoder, "text": plan.encoding.text_encoder},
         "unlabelled": count_unlabelled(recordings.emotion[found.kept], label),
         "skipped": {},
-        "without_transcript": int((~recordings.has_transcript[found.kept]).sum()) if found.text is not None else None,
+        "without_transcript": int((~recordings.has_transcript[found.kept]).sum()),
         "bad_files": found.bad,
         "clipped": found.clipped,
         "padding_share": round(found.padding, 4),

@@ -12,8 +12,9 @@ from recorded import corpus_of, files, row
 
 from infoser.errors import InfoserError
 from infoser.links import speaker_clusters
-from infoser.protocols import make_folds, resolve_protocol, subsets
+from infoser.protocols import make_folds, resolve_protocol
 from infoser.recordings import Recordings
+from infoser.scored_subsets import subsets
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "iemocap_features.npz"
 IMPRO = "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
@@ -196,6 +197,8 @@ def test_missing_files_are_named(small: Path) -> None:
     assert "no label file in Session2/dialog/EmoEvaluation" in message
     assert "2 audio files are missing: Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav, " in message
     found = read_iemocap(small, allow_incomplete=True)
+    silent = ", ".join(f"Session{number}/dialog/transcriptions" for number in range(2, 6))
+    assert f"no transcript file in {silent}" in found.provenance["differences"]
     assert not set(gone) & set(found.utterance_id.tolist())
     assert len(found) == 8 and found.provenance["missing_audio"] == 2
     assert found.provenance["transcripts_without_label"] == 10  # not those of turns without audio
@@ -275,6 +278,9 @@ def test_the_real_annotations_pass_every_count(tmp_path: Path) -> None:
     for path, lines in labels.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n\n".join(lines), encoding="latin-1")
+        spoken = path.parents[1] / "transcriptions" / path.name
+        spoken.parent.mkdir(exist_ok=True)
+        spoken.touch()  # words are not among the real annotations
     found = read_iemocap(tmp_path)  # complete: no difference is allowed
     assert found.provenance["differences"] == [] and len(found) == 10_039
     order = np.argsort(real["utterance_id"])

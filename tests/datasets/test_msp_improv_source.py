@@ -11,8 +11,9 @@ from msp_improv.msp_improv_source import CLASS_MAPS, DEFAULT_CLASSES, PUBLISHED,
 from recorded import corpus_of, files, row
 
 from infoser.errors import InfoserError
-from infoser.protocols import make_folds, resolve_protocol, subsets
+from infoser.protocols import make_folds, resolve_protocol
 from infoser.recordings import Recordings
+from infoser.scored_subsets import subsets
 
 # What `write_miniature` says it writes: 3 sessions x 2 speakers x 4 emotions x 4, one in each scenario, and O and X.
 TRUTH = {"turns": 98, "turns labelled O": 1, "turns labelled X": 1} | {f"turns labelled {code}": 24 for code in "AHNS"}
@@ -98,6 +99,14 @@ def test_speaker_is_the_field_and_the_letters_are_kept(read: Recordings) -> None
 def test_transcripts_anywhere_missing_or_empty(read: Recordings) -> None:
     assert read.transcript[:4].tolist() == ["", "", "I am glad, call 2", "I am glad, call 3"]
     assert read.provenance["missing_transcripts"] == 2
+
+
+def test_transcripts_behind_links_are_found_once(small: Path) -> None:
+    before = read_msp_improv(small, allow_incomplete=True)
+    (small / "Human_transcriptions").rename(small.parent / "elsewhere")
+    (small / "Human_transcriptions").symlink_to(small.parent / "elsewhere")
+    (small.parent / "elsewhere" / "round").symlink_to(small)
+    np.testing.assert_array_equal(read_msp_improv(small, allow_incomplete=True).transcript, before.transcript)
 
 
 def test_transcripts_in_latin_1(small: Path) -> None:

@@ -1,6 +1,7 @@
 """Exports come back through `prepare.py arrays` exactly, alone and beside real utterances, and can't lose what marks them."""
 
 import dataclasses
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,26 @@ def test_frames_are_left_out_of_what_is_joined_and_that_is_said(tmp_path: Path) 
     joined = with_synthetic(real, [written(tmp_path, make_export(text=False))])
     assert len(joined) == 7 and joined.audio_frames is None and "frames" not in joined.provenance
     assert "pooled features" in joined.provenance["skipped"]["frames"]
+
+
+@pytest.mark.parametrize(("made_by", "fits"), [("wavlm-large, layer last, mean", True), ("hubert-large, layer 7, max", False)])
+def test_exports_of_other_encoders_are_refused(made_by: str, fits: bool, tmp_path: Path) -> None:
+    export = make_export(text=False)
+    names = ("utterance_id", "audio", "label", "speaker", "session")
+    plain = {name: getattr(export.corpus, name)[5:] for name in names}
+    classes = {name: [name[:3]] for name in export.corpus.classes}
+    own = {"id": "wavlm-large", "layer": "last", "pooling": "mean", "precision": "float32", "weights_sha256": "0" * 64}
+    settings = {"kind": "recordings", "audio": own, "text": None, "classes": classes}
+    real = dataclasses.replace(export.corpus, columns={}, provenance={"settings": settings}, **plain)
+    path = written(tmp_path, export)
+    arrays = dict(np.load(path, allow_pickle=False))
+    metadata = json.loads(str(arrays["metadata"])) | {"encoders": {"audio": f"{made_by} (sha256 00000000)"}}
+    np.savez(path, **arrays | {"metadata": np.array(json.dumps(metadata))})
+    if fits:
+        assert len(with_synthetic(real, [path])) == 7  # of one emotion there is no class
+    else:
+        with pytest.raises(InfoserError, match="its audio features are those of another encoder .hubert-large"):
+            with_synthetic(real, [path])
 
 
 def test_two_exports_are_added(tmp_path: Path, save: Save) -> None:
