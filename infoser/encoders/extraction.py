@@ -3,6 +3,7 @@
 Cut off, it goes on where it was; nothing but a batch is in memory.
 """
 
+import functools
 import hashlib
 import json
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from infoser import digests
 from infoser.corpus import Frames
 from infoser.encoders.batches import padding_share, plan_batches
 from infoser.encoders.encoder import Encoder
@@ -21,7 +23,7 @@ from infoser.encoders.pooling import pool, pooled_dim
 from infoser.encoders.store import FeatureStore
 from infoser.encoders.waveform import BadAudio, duration_s, read_audio
 from infoser.errors import InfoserError
-from infoser.progress import Progress
+from infoser.progress import Progress, show_progress
 from infoser.recordings import Recordings
 
 #: Share of samples at full scale from which a recording is called clipped.
@@ -94,10 +96,12 @@ def extract(
       skip_bad: go on without files that can't be used.
 
     Raises:
-      InfoserError: naming the bad files, unless `skip_bad`; what was encoded is kept.
+      InfoserError: naming the bad files, unless `skip_bad`; or when a file changed meanwhile. What was encoded is kept.
     """
-    plan = {"recordings": fingerprint(recordings), "audio": audio.settings, "batch_seconds": batch_seconds}
+    # Without the files' contents, which the journal has batch by batch: to mend a file is no reason to encode all others anew.
+    plan = {"recordings": _annotations(recordings).hexdigest(), "audio": audio.settings, "batch_seconds": batch_seconds}
     _claim(work, plan | {"text": text and text.settings})
+    contents = _contents(recordings)
     rate = audio.encoder.sample_rate
     lengths = _lengths(recordings, rate)
     batches = plan_batches(lengths, max(int(batch_seconds * rate), 1), _ITEMS_IN_A_BATCH)
@@ -106,13 +110,18 @@ def extract(
         start, end = _part(recordings, row)
         return read_audio(recordings.path(row), rate, start, end)
 
-    store = _encoded(work / "audio", recordings, audio, batches, read)
-    bad = {row: message for entry in store.entries for row, message in _by_row(entry["said"], "bad")}
+    store = _encoded(work / "audio", recordings, contents, audio, batches, read)
+    if _contents(recordings) != contents:
+        raise InfoserError(f"recordings of {recordings.name} changed while they were encoded; run the same command again")
+    times = store.times()
+    # What was bad once and has been encoded since was mended.
+    bad = {row: message for entry in store.entries for row, message in _by_row(entry["said"], "bad") if not times[row]}
     if bad:
         report(recordings, bad, work, skip_bad=skip_bad)
     kept = np.setdiff1d(np.arange(len(recordings)), np.array(sorted(bad), int))
     if not len(kept):
         raise InfoserError(f"no recording of {recordings.name} can be used")
+    assert (times[kept] == 1).all(), "every recording that is kept is encoded exactly once"
     clipped = {row: share for entry in store.entries for row, share in _by_row(entry["said"], "clipped")}
     text_features, text_frames = None, None
     if text is not None and recordings.has_transcript[kept].any():
@@ -132,33 +141,47 @@ def extract(
 
 
 def fingerprint(recordings: Recordings) -> str:
-    """SHA-256 over all that recordings say of every utterance, and the sizes of their files."""
+    """SHA-256 over all that recordings say of every utterance, and the contents of their files."""
+    digest = _annotations(recordings)
+    digest.update(json.dumps(_contents(recordings)).encode())
+    return digest.hexdigest()
+
+
+def _annotations(recordings: Recordings) -> Any:
+    """SHA-256 over all that recordings say of every utterance; to be gone on with."""
     digest = hashlib.sha256()
-    for key in (
-        "utterance_id",
-        "audio",
-        "emotion",
-        "speaker",
-        "transcript",
-        "session",
-        "dialogue",
-        "split",
-        "start_s",
-        "end_s",
-    ):
+    optional = ("transcript", "session", "dialogue", "split", "start_s", "end_s")
+    for key in ("utterance_id", "audio", "emotion", "speaker", *optional):
         values = getattr(recordings, key)
         if values is not None:
             digest.update(json.dumps([key, values.tolist()]).encode())
     for key, values in sorted(recordings.columns.items()):
         digest.update(json.dumps([key, values.tolist()], default=str).encode())
-    sizes = {}
-    for path in dict.fromkeys(recordings.audio.tolist()):
-        try:
-            sizes[path] = (recordings.root / path).stat().st_size
-        except OSError:
-            sizes[path] = None
-    digest.update(json.dumps(sizes).encode())
-    return digest.hexdigest()
+    return digest
+
+
+def _contents(recordings: Recordings) -> dict[str, str | None]:
+    """SHA-256 of every file; None where it can't be read."""
+    paths = list(dict.fromkeys(recordings.audio.tolist()))
+    shown = show_progress(paths, total=len(paths), what=f"reading {recordings.name}", unit="files")
+    return {path: _sha256(recordings.root / path) for path in shown}
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        if not path.is_file():
+            return None
+        found = path.stat()
+        return _sha256_of(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    except OSError:
+        return None
+
+
+@functools.cache
+def _sha256_of(path: Path, *_: int) -> str:
+    """A file that was not touched is read once in a process."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def report(recordings: Recordings, bad: Mapping[int, str], work: Path, *, skip_bad: bool) -> None:
@@ -169,7 +192,8 @@ def report(recordings: Recordings, bad: Mapping[int, str], work: Path, *, skip_b
     """
     listing = work / "bad_files.txt"
     lines = [f"{recordings.utterance_id[row]}\t{message}" for row, message in sorted(bad.items())]
-    listing.write_text("\n".join(lines) + "\n")
+    # A name need not be UTF-8.
+    listing.write_text("\n".join(lines) + "\n", "utf-8", "backslashreplace")
     if not skip_bad:
         first = "; ".join(bad[row] for row in sorted(bad)[:3])
         raise InfoserError(
@@ -211,9 +235,17 @@ def _part(recordings: Recordings, row: int) -> tuple[float | None, float | None]
 
 
 def _encoded(
-    folder: Path, recordings: Recordings, audio: Modality, batches: Sequence[np.ndarray], read: Callable[[int], Any]
+    folder: Path,
+    recordings: Recordings,
+    contents: Mapping[str, str | None],
+    audio: Modality,
+    batches: Sequence[np.ndarray],
+    read: Callable[[int], Any],
 ) -> FeatureStore:
-    """The store of the audio features, once every batch is in it."""
+    """The store of the audio features, once every batch is in it; none that was encoded from other contents is."""
+
+    def source(rows: Sequence[int]) -> str:
+        return digests.of_values([contents[recordings.audio[row]] for row in rows])
 
     def load(batch: np.ndarray) -> tuple[list[int], list[Any], dict[str, Any]]:
         rows, waveforms, bad, clipped = [], [], {}, {}
@@ -227,9 +259,12 @@ def _encoded(
                 clipped[str(row)] = round(waveform.clipped_share, 4)
             rows.append(row)
             waveforms.append(waveform.samples)
-        return rows, waveforms, {"bad": bad, "clipped": clipped}
+        return rows, waveforms, {"bad": bad, "clipped": clipped, "source": source(rows)}
 
-    return _run(folder, len(recordings), audio, batches, load, f"encoding audio of {recordings.name}")
+    def holds(entry: Mapping[str, Any]) -> bool:
+        return entry["said"]["source"] == source(entry["rows"])
+
+    return _run(folder, len(recordings), audio, batches, load, f"encoding audio of {recordings.name}", holds)
 
 
 def _encoded_text(folder: Path, recordings: Recordings, text: Modality, kept: np.ndarray) -> FeatureStore:
@@ -243,7 +278,9 @@ def _encoded_text(folder: Path, recordings: Recordings, text: Modality, kept: np
     def load(batch: np.ndarray) -> tuple[list[int], list[Any], dict[str, Any]]:
         return batch.tolist(), [str(transcript[row]) for row in batch], {}
 
-    return _run(folder, len(recordings), text, batches, load, f"encoding text of {recordings.name}")
+    store = _run(folder, len(recordings), text, batches, load, f"encoding text of {recordings.name}")
+    assert (store.times()[rows] == 1).all(), "every transcript is encoded exactly once"
+    return store
 
 
 def _run(
@@ -253,14 +290,23 @@ def _run(
     batches: Sequence[np.ndarray],
     load: Callable[[np.ndarray], tuple[list[int], list[Any], dict[str, Any]]],
     what: str,
+    holds: Callable[[Mapping[str, Any]], bool] = lambda _: True,
 ) -> FeatureStore:
+    """Encodes what the store lacks.
+
+    After a cut these are the very batches that were to come. Where a file was mended, lengths and so batches are others; then
+    what is encoded is taken out of them. That a file was bad is not believed again: it is read anew.
+    """
     encoder = modality.encoder
     width = pooled_dim(encoder.dim, modality.pooling)
     keeps = modality.frames and encoder.frames_kept
-    with FeatureStore(folder, rows, width, encoder.dim if keeps else None) as store:
-        done = sum(len(batch) for batch in batches[: len(store.entries)])
-        with Progress(what, sum(map(len, batches)), unit="utterances", done=done) as progress:
-            for batch, (members, inputs, said) in _ahead(batches[len(store.entries) :], load):
+    with FeatureStore(folder, rows, width, encoder.dim if keeps else None, holds) as store:
+        lacking = store.times() == 0
+        left = [batch[lacking[batch]] for batch in batches if lacking[batch].any()]
+        total = sum(map(len, batches))
+        done = total - sum(map(len, left))
+        with Progress(what, total, unit="utterances", done=done) as progress:
+            for batch, (members, inputs, said) in _ahead(left, load):
                 frames = encoder.encode(inputs) if inputs else []
                 store.write(members, [pool(one, modality.pooling) for one in frames], frames, said)
                 done += len(batch)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,22 @@ class FeatureStore:
       rows: N.
       width: of a pooled row.
       frame_dim: width of a frame; None where frames are not kept.
+      holds: of a line whose features are those that were written, whether they are still wanted.
 
     Attributes:
       entries: the journal: for each finished batch its rows, and what was said of them.
     """
 
-    def __init__(self, folder: Path, rows: int, width: int, frame_dim: int | None):
+    def __init__(
+        self,
+        folder: Path,
+        rows: int,
+        width: int,
+        frame_dim: int | None,
+        holds: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._frame_dim = folder, frame_dim
+        self._folder, self._frame_dim, self._holds = folder, frame_dim, holds
         path = folder / _POOLED
         mode: Any = "r+" if path.is_file() and path.stat().st_size == rows * width * 4 else "w+"
         self._pooled = np.memmap(path, np.float32, mode, shape=(rows, width))
@@ -86,6 +94,11 @@ class FeatureStore:
         self._journal.flush()
         os.fsync(self._journal.fileno())
 
+    def times(self) -> Int[np.ndarray, " rows"]:
+        """How often each row was written."""
+        written = [row for entry in self.entries for row in entry["rows"]]
+        return np.bincount(np.array(written, np.int64), minlength=len(self._pooled))
+
     def pooled(self) -> Float[np.ndarray, "rows width"]:
         """The features; zeros for rows that were not written. A memory map."""
         return self._pooled
@@ -122,13 +135,13 @@ class FeatureStore:
         return digest.hexdigest()
 
     def _sound_entries(self) -> list[dict[str, Any]]:
-        """The journal's lines up to the first that is cut off or whose features are not those that were written."""
+        """The journal's lines up to the first that is cut off, not wanted, or without the features that were written."""
         entries: list[dict[str, Any]] = []
         start = 0
         try:
             for line in (self._folder / _JOURNAL).read_text().splitlines():
                 entry = json.loads(line)
-                if entry["sha256"] != self._digest(entry, start):
+                if entry["sha256"] != self._digest(entry, start) or not self._holds(entry):
                     break
                 entries.append(entry)
                 start = entry["end"]

@@ -22,8 +22,13 @@ FULL_SCALE, CLIPPED_RUN = 0.999, 3
 
 _PART_TOLERANCE_S = 0.05  # annotations are rounded; an end this little behind the file's own is meant to be it
 _BLOCK = 1 << 20  # frames that are read and resampled at a time, so that only the result grows with the file
-_SHORT_DATA = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_SIZE = 0x7FFF0000  # what is written to a pipe can't know its size, and gives about this or more
+# What libsndfile logs of a header that promises more than the file has: WAV, AIFF (its size is a little more than the sound)
+# and AU in 32 bits; W64 and RF64 in 64. The size of all of RF64 is often wrong, so its frames have to be too few as well.
+_SHORT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_SHORT_W64 = re.compile(r"^riff : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_SHORT_RF64 = re.compile(r"^ *Riff size : (\d+) \(should be (\d+)\)(?s:.*)^\*\*\* Calculated frame count", re.MULTILINE)
+# What is written to a pipe can't know its size, and gives about this or more in 32 bits (sox for AIFF 0x7F000000), or -1.
+_UNKNOWN_SIZE = 0x7EFF0000
 
 
 class BadAudio(InfoserError):
@@ -64,7 +69,9 @@ def read_audio(path: Path | str, sample_rate: int, start_s: float | None = None,
       start_s, end_s: the part, in seconds; None for the file's own start and end.
 
     Raises:
-      BadAudio: if the file can't be read whole, has no samples, or the part is too short or silent.
+      BadAudio: if the file can't be read, has no samples, or the part is too short or silent; and if it is cut off, as far as
+        its format and libsndfile's log (2 kB, so not after much metadata) tell: WAV, AIFF, AU, W64, RF64 and FLAC do. Ogg,
+        MP3, NIST and others may be read as far as they go.
     """
     soxr = extra("soxr")
     with _opened(path) as file:
@@ -111,17 +118,37 @@ def _opened(path: Path | str) -> Iterator[Any]:
             raise BadAudio("unreadable", f"{path} does not exist" if not Path(path).exists() else f"{path} is not a file")
         if not Path(path).stat().st_size:
             raise BadAudio("empty", f"{path} is empty")
-        with soundfile.SoundFile(str(path)) as file:
-            short = _SHORT_DATA.search(file.extra_info)
-            if short and int(short[2]) < int(short[1]) < _UNKNOWN_SIZE:
-                raise BadAudio(
-                    "unreadable", f"{path} is cut off: it has {short[2]} of the {short[1]} bytes its header promises"
-                )
+        with _sound_file(path) as file:
+            if sizes := _cut_off(file.extra_info):
+                promised, there = sizes
+                raise BadAudio("unreadable", f"{path} is cut off: it has {there} of the {promised} bytes its header promises")
             yield file
     except (soundfile.SoundFileError, OSError) as error:
         # libsndfile repeats the path in its message.
         why = str(error).replace(f"{str(path)!r}", "it").rstrip(".")
         raise BadAudio("unreadable", f"{path} can't be read as audio: {why}") from error
+
+
+def _sound_file(path: Path | str) -> Any:
+    """soundfile's object; what it says of a name is none of its own errors."""
+    try:
+        return extra("soundfile").SoundFile(str(path))
+    except UnicodeEncodeError as error:
+        named = str(path).encode(errors="backslashreplace").decode()  # so that the message can be written
+        raise BadAudio("unreadable", f"{named} can't be read as audio: its name is not UTF-8") from error
+    except TypeError as error:
+        why = "by its name it has no header that says its sample rate"
+        raise BadAudio("unreadable", f"{path} can't be read as audio: {why}") from error
+
+
+def _cut_off(log: str) -> tuple[int, int] | None:
+    """The bytes that a header promises and those that there are, where these are fewer; else None."""
+    for pattern, unknown in ((_SHORT, _UNKNOWN_SIZE), (_SHORT_W64, None), (_SHORT_RF64, None)):
+        if found := pattern.search(log):
+            promised, there = int(found[1]), int(found[2])
+            if there < promised and (unknown is None or promised < unknown):
+                return promised, there
+    return None
 
 
 def _part(path: Path | str, frames: int, rate: int, start_s: float | None, end_s: float | None) -> tuple[int, int]:

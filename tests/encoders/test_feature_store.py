@@ -103,3 +103,12 @@ def test_a_mangled_line_ends_what_is_believed(folder):
     entry["said"] = {}
     journal.write_text("\n".join([lines[0], json.dumps(entry), lines[2]]) + "\n")
     assert len(reopened(folder).entries) == 1
+
+
+def test_what_is_not_wanted_any_more_ends_what_is_kept(folder):
+    with FeatureStore(folder, ROWS, WIDTH, DIM, lambda entry: 6 not in entry["rows"]) as store:
+        assert [tuple(entry["rows"]) for entry in store.entries] == list(BATCHES[:1])
+        assert store.times().tolist() == [0, 0, 1, 0, 0, 1, 0]
+        fill(store, BATCHES[1:])
+    check_contents(reopened(folder))
+    assert reopened(folder).times().tolist() == [1, 1, 1, 0, 1, 1, 1]

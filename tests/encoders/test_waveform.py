@@ -138,6 +138,34 @@ def test_bad_files_are_named_and_told_apart(what, kind, says, tmp_path):
             duration_s(path)
 
 
+@pytest.mark.parametrize("kept", [9000, 15_000, -1])
+@pytest.mark.parametrize("subtype", ["PCM_16", "ULAW", "FLOAT"])
+@pytest.mark.parametrize("format", ["WAV", "WAVEX", "AIFF", "AU", "W64", "RF64"])
+def test_what_is_cut_off_is_not_taken_for_whole(format, subtype, kept, tmp_path):
+    path = tmp_path / "x"
+    soundfile.write(path, np.stack([tone(1.0, 16_000)] * 2, axis=1), 16_000, format=format, subtype=subtype)
+    assert len(read_audio(path, 16_000).samples) == 16_000
+    path.write_bytes(path.read_bytes()[:kept])
+    for read in (lambda: read_audio(path, 16_000), lambda: duration_s(path)):
+        with pytest.raises(BadAudio, match=r"is cut off: it has \d+ of the \d+ bytes") as found:
+            read()
+        assert found.value.kind == "unreadable"
+
+
+@pytest.mark.parametrize("name", ["x.raw", "x.RAW", "caf\udce9.wav"])
+def test_names_that_soundfile_does_not_take(name, tmp_path):
+    path = tmp_path / name
+    try:
+        path.write_bytes(bytes(32_000))
+    except OSError:
+        pytest.skip("no such names on this file system")
+    for read in (lambda: read_audio(path, 16_000), lambda: duration_s(path)):
+        with pytest.raises(BadAudio, match="can't be read as audio") as found:
+            read()
+        assert found.value.kind == "unreadable"
+        assert str(found.value).encode().startswith(str(path).encode(errors="backslashreplace"))
+
+
 def test_just_long_and_loud_enough(tmp_path):
     path = tmp_path / "x.wav"
     soundfile.write(path, tone(0.1, 16_000, loud=1.2e-4), 16_000, subtype="FLOAT")
@@ -158,11 +186,21 @@ def test_parts_that_the_file_does_not_have(start, end, kind, tmp_path):
         assert found.value.kind == kind and str(path) in str(found.value)
 
 
-def test_a_stream_of_unknown_length_is_read(tmp_path):
-    path = tmp_path / "x.wav"
-    soundfile.write(path, tone(0.5, 16_000), 16_000)
+@pytest.mark.parametrize(
+    ("format", "where", "size"),
+    [
+        ("WAV", b"data", b"\xff\xff\xff\xff"),
+        ("WAV", b"data", b"\x00\xf0\xff\x7f"),  # sox
+        ("AIFF", b"SSND", b"\x7f\x00\x00\x08"),  # sox
+        ("AU", b"\x00\x00\x00\x18", b"\xff\xff\xff\xff"),
+        ("W64", bytes.fromhex("2e91cf11a5d628db04c10000"), b"\xff" * 8),
+    ],
+)
+def test_a_stream_of_unknown_length_is_read(format, where, size, tmp_path):
+    path = tmp_path / "x"
+    soundfile.write(path, tone(0.5, 16_000), 16_000, format=format)
     data = bytearray(path.read_bytes())
-    where = data.index(b"data") + 4
-    data[where : where + 4] = b"\xff\xff\xff\xff"  # as written to a pipe
+    start = data.index(where) + len(where)
+    data[start : start + len(size)] = size  # as written to a pipe
     path.write_bytes(data)
     assert len(read_audio(path, 16_000).samples) == 8000
