@@ -76,6 +76,12 @@ def test_rows_are_in_order_of_length_where_frames_are_read():
     np.testing.assert_array_equal(by_text.rows, view.rows)  # in order of audio's length
 
 
+def test_a_column_of_small_numbers_is_no_constant():
+    features = (1e-9 * np.random.default_rng(0).gamma(2.0, size=(200, 1))).astype(np.float32)
+    mean, scale = standardisation(features)
+    assert ((features - mean) * scale).std() == pytest.approx(1.0, rel=1e-3)
+
+
 def test_a_constant_column_keeps_its_scale():
     for constant in (0.0, 1.0, 1e4, -3e-5):
         features = np.stack([np.full(50, constant), np.linspace(-1, 1, 50)], axis=1).astype(np.float32)

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from infoser import demo, experiment, presets
+from infoser.arms import Arm
+from infoser.config import Config
 from infoser.errors import InfoserError
+from infoser.generators import new_structures
 from infoser.variants import GENERATORS, VARIANTS
 
 
@@ -29,6 +32,13 @@ def test_what_a_variant_needs() -> None:
     assert conditioned == needing - {"infogan-paired", "diffusion-paired"}
     assert GENERATORS["diffusion-wrong-text"].group == GENERATORS["diffusion"].group
     assert GENERATORS["infogan-wrong-text"].group == GENERATORS["infogan"].group == GENERATORS["cgan"].group
+
+
+@pytest.mark.parametrize(("variant", "probe"), [("infogan", "infogan-wrong-text"), ("diffusion", "diffusion-wrong-text")])
+def test_a_probe_of_wrong_text_is_the_generator_that_it_probes(variant: Any, probe: Any) -> None:
+    one, other = (Arm(name, "", Config()) for name in (variant, probe))
+    assert [count for _, _, count in new_structures([one, other], [], 4)] == [1]
+    assert new_structures([other], [one], 4) == []
 
 
 @pytest.mark.parametrize(
