@@ -7,7 +7,6 @@ import pytest
 
 from infoser import demo, experiment, presets
 from infoser.arms import Arm
-from infoser.config import Config
 from infoser.errors import InfoserError
 from infoser.generators import new_structures
 from infoser.variants import GENERATORS, VARIANTS
@@ -36,7 +35,7 @@ def test_what_a_variant_needs() -> None:
 
 @pytest.mark.parametrize(("variant", "probe"), [("infogan", "infogan-wrong-text"), ("diffusion", "diffusion-wrong-text")])
 def test_a_probe_of_wrong_text_is_the_generator_that_it_probes(variant: Any, probe: Any) -> None:
-    one, other = (Arm(name, "", Config()) for name in (variant, probe))
+    one, other = (Arm(name, "", presets.parse(["demo"])) for name in (variant, probe))
     assert [count for _, _, count in new_structures([one, other], [], 4)] == [1]
     assert new_structures([other], [one], 4) == []
 
