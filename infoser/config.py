@@ -323,7 +323,8 @@ class Config:
     max_group_gib: float = number(1.0, low_open=True)
     """GiB that the added rows of heads training together may take; more runs train in several groups."""
     virtual_shards: int = VIRTUAL_SHARDS
-    """Parts of the corpus, of rows that follow one another, that every batch is stratified over."""
+    """Parts of the corpus, of rows that follow one another, that batches are stratified over (generators with
+    --generate.pack above 1 draw each row from all: those of a pack have to be independent)."""
     resident_gib: float = number(0.0)
     """GiB of features that stay in memory, on each device; what is larger is streamed from the shards' cache, in tables that
     take no more than this together. 0: half of a device's memory, a quarter of the host's where that is the device."""

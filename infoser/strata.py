@@ -5,6 +5,9 @@ virtual shards: whatever a device or a host reads for its places then comes from
 same batch for any number of them. In order of length, with a stratum for each place, what a batch of frames can hold at
 most is about what an average one holds, not its size times the longest row.
 
+Rows that share a stratum are near each other in the corpus, so what has to be independent within a batch, as the packs that
+a discriminator judges, is drawn with one stratum.
+
 All of it is computed in integers, so that any two backends, and any two compiled programs, draw the very same rows.
 """
 
