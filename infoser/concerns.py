@@ -25,6 +25,7 @@ _IN_EFFECT: dict[str, Callable[[Config], bool]] = {
     "generate.r1-weight": lambda config: config.generate.loss != "wasserstein",
     "generate.gradient-penalty-weight": lambda config: config.generate.loss == "wasserstein",
     "generate.auxiliary-weight": lambda config: config.generate.discriminator == "auxiliary",
+    **{f"align.{name}": lambda config: config.align.mi_weight != 0 for name in ("mi-estimator", "critic")},
     "align.class-weight": lambda config: config.space == "aligned",
     "align.cross-fits": lambda config: config.space == "aligned",
     "align.joined-weight": lambda config: config.space == "joined",
@@ -65,11 +66,16 @@ def concerns(key: str, variant: Variant, config: Config) -> bool:
         return False
     informed = {"class": recipe.by_class, "text": recipe.conditioned_on_text, "pair": recipe.text == "made"}
     term = name.partition("-mi-")[0]
+    weight = {one: getattr(config.generate, f"{one}_mi_weight") for one in informed}
     if term in informed:
-        return recipe.information and informed[term]
+        return recipe.information and informed[term] and (name.endswith("weight") or weight[term] != 0)
     if name == "critic":
-        read_by_critic = {one: getattr(config.generate, f"{one}_mi_estimator") != "barber-agakov" for one in informed}
-        return recipe.information and any(informed[one] and (read_by_critic[one] or one == "pair") for one in informed)
+        by_critic = {
+            one: getattr(config.generate, f"{one}_mi_estimator") != "barber-agakov" or one == "pair" for one in informed
+        }
+        return recipe.information and any(informed[one] and by_critic[one] and weight[one] != 0 for one in informed)
+    if name in ("discriminator", "auxiliary-weight"):
+        return recipe.by_class
     return True
 
 

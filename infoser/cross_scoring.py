@@ -208,6 +208,10 @@ def _rows_of_models(
     else:
         # Candidates are scored where they were chosen, and nowhere by themselves.
         own, plain, whole = _in_tables(request, config, corpus)
+        if request.fold and request.fold not in whole.folds:
+            raise InfoserError(
+                f"{request.folder}: fold {request.fold!r} is not in its tables yet; run its training command again"
+            )
         chosen = experiment.chosen_by(request.folder, config, corpus)
         arms, seeds = set(whole.arms) & set(plain), set(whole.seeds)
         left_out = parts.left_out(own, whole, plain)

@@ -107,7 +107,8 @@ def run_planned(
         matrix = plan.matrix(corpus, folds, trainer)
         known = references.setdefault(plan.branch.name, {})
         outputs = run_matrix(matrix, [one for one in MODALITIES if one in heads_of], known)
-        if trainer.trained_s > trained:  # what is only restored leaves the folder as it is
+        # What is only restored leaves the folder as it is, unless it was cut off before it could say this.
+        if trainer.trained_s > trained or not trainer.told("branch", plan.places.folder):
             apart = time.monotonic() - started - (trainer.trained_s - trained)
             trainer.took("branch", folder=plan.places.folder, heads=len(outputs.heads), seconds=apart)
         notes += outputs.notes

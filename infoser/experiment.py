@@ -68,7 +68,8 @@ def train(config: Config) -> dict[str, Any] | None:
         run_folder.check_same_on_hosts(config, corpus)
         # What was chosen before is there to stay, even if something else is chosen now, by more seeds.
         allowed = asked if nested is None else dataclasses.replace(asked, arms=asked.arms + nested.arms)
-        there = exchange.from_primary(run_folder.opened, config, corpus, allowed)
+        every_fold = [fold.name for fold in plan_folds(dataclasses.replace(config, folds=()), corpus)[1]]
+        there = exchange.from_primary(run_folder.opened, config, corpus, allowed, every_fold)
         if config.final:
             exchange.from_primary(run_folder.check_final, config.run_dir, config.final_variant, config.seeds)
         todo, final = parts.missing(there, asked), config.final
@@ -176,8 +177,8 @@ def _groups(config: Config, corpus: Corpus, own: Sequence[Part], *, final: bool 
 
 
 def parts_of(folder: Path, config: Config, corpus: Corpus) -> list[Part]:
-    """The parts of a run folder that was read; raises InfoserError if they can't be read."""
-    return run_folder.read_parts(folder) or [asked_for(config, corpus)]
+    """The parts of a run folder that was read, but for what was never begun; raises InfoserError if they can't be read."""
+    return run_folder.begun_parts(folder) or [asked_for(config, corpus)]
 
 
 def restore(folder: Path, data_dir: Path | None = None) -> tuple[Config, Corpus]:

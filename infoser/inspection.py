@@ -98,10 +98,11 @@ def inspect(request: Request) -> dict[str, Any]:
     config, corpus = experiment.restore(request.folder, request.data_dir)
     _, folds = experiment.plan_folds(config, corpus)
     trainer = experiment.make_trainer(config, request.folder, restore_only=True)
-    wanted = _wanted(request, config, [fold.name for fold in folds])
+    arms = sweep(config, has_text=corpus.text is not None).arms
+    wanted = _wanted(request, config, [fold.name for fold in folds], tuple(dict.fromkeys(variant for _, variant in arms)))
     further = _further(corpus)
     # Candidates that were chosen for some fold were not asked for by themselves.
-    plain = set(sweep(config, has_text=corpus.text is not None).arms)
+    plain = set(arms)
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
     said: dict[tuple[str, str, str], list[tuple[str, dict[Any, dict[str, float]]]]] = {}
@@ -133,9 +134,8 @@ def _modalities(arm: Arm) -> tuple[str, ...]:
     return ("audio", "both") if arm.variant in GENERATORS and GENERATORS[arm.variant].text == "made" else ("audio",)
 
 
-def _wanted(request: Request, config: Config, folds: Sequence[str]) -> set[tuple[str, int]]:
-    has = {"--variants": config.variants + config.aligned_variants + config.joined_variants}
-    has |= {"--folds": tuple(folds), "--seeds": config.seeds}
+def _wanted(request: Request, config: Config, folds: Sequence[str], variants: Sequence[str]) -> set[tuple[str, int]]:
+    has = {"--variants": tuple(variants), "--folds": tuple(folds), "--seeds": config.seeds}
     for (flag, known), asked in zip(has.items(), (request.variants, request.folds, request.seeds), strict=True):
         strange = [str(one) for one in asked if one not in known]
         if strange:

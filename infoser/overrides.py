@@ -19,7 +19,8 @@ _FIXED = {
     **dict.fromkeys(("variants", "aligned-variants", "joined-variants"), "name all variants in --variants"),
     **dict.fromkeys(("final", "final-variant"), "there is one final model"),
     **dict.fromkeys(
-        ("run-dir", "hosts", "parallel", "accumulate", "max-group-gib", "resident-gib", "chunk-steps", "checkpoint-every-s"),
+        ("run-dir", "hosts", "parallel", "accumulate", "max-group-gib", "resident-gib", "chunk-steps", "checkpoint-every-s")
+        + ("tensorboard",),
         "it says how training is done, not what is trained",
     ),
     **dict.fromkeys(("ablate", "grid", "budget", "primary", "candidates", "none-candidates"), "it says which cells there are"),

@@ -186,6 +186,11 @@ def _model(request: Request, config: Config, corpus: Corpus) -> _Model:
     if variant not in variants:
         raise InfoserError(f"{request.folder} has no variant {variant!r}; its variants: {', '.join(variants)}")
     own = [plan for plan in plans if request.fold in plan.part.folds and (root, variant) in arm_names(plan)]
+    if not own:
+        raise InfoserError(
+            f"{request.folder} has nothing of {variant} in fold {request.fold!r} yet; run its training command again, or "
+            "choose another --fold or --variant"
+        )
 
     def of_fold(corpus: Corpus, folds: Sequence[Fold], trainer: Trainer, modality: str) -> list[HeadOutputs]:
         return run_planned(own, corpus, folds, trainer, (modality,)).heads

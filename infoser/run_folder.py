@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError, can_be_written
 from infoser.locks import held
-from infoser.parts import Part, beyond
+from infoser.parts import Part, beyond, prefix
 from infoser.parts import from_json as parts_from_json
 from infoser.parts import to_json as parts_to_json
 from infoser.saved_config import EXTENDABLE, INERT, fingerprint, from_json, to_json
@@ -56,13 +57,16 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def opened(config: Config, corpus: Corpus, asked: Part) -> list[Part]:
+def opened(config: Config, corpus: Corpus, asked: Part, every_fold: Sequence[str]) -> list[Part]:
     """The parts that the run folder holds already; checks that it belongs to this configuration, on the primary host.
+
+    Last parts that are not asked for and of which nothing was trained, as of a mistyped command, are given up.
 
     Args:
       config: the configuration; it may ask for more seeds, folds, cells and variants than the folder holds, not for fewer.
       corpus: the corpus.
       asked: all that it asks for.
+      every_fold: the names of all folds, which a folder that names none has.
 
     Raises:
       InfoserError: if it belongs to another configuration or corpus, or holds more than is asked for.
@@ -82,18 +86,36 @@ def opened(config: Config, corpus: Corpus, asked: Part) -> list[Part]:
             f"{folder} holds more than is asked for (what --select {earlier.select} chose); ask for that too, or give this "
             "experiment its own --run-dir"
         )
-    parts = read_parts(folder) or [_asked_by(earlier, asked.folds)]
+    parts = read_parts(folder) or [_asked_by(earlier, every_fold, has_text=corpus.text is not None)]
+    while len(parts) > 1 and beyond([parts[-1]], asked) and not _begun(folder, len(parts) - 1):
+        parts.pop()
+        shutil.rmtree(folder / prefix(len(parts)), ignore_errors=True)
     if more := beyond(parts, asked):
+        own = folder / prefix(len(parts) - 1)
+        give_up = f"delete {own} to give up what was last added, " if len(parts) > 1 and beyond([parts[-1]], asked) else ""
         raise InfoserError(
-            f"{folder} holds more than is asked for ({'; '.join(more)}); ask for that too, or give this experiment its own "
-            "--run-dir"
+            f"{folder} holds more than is asked for ({'; '.join(more)}); ask for that too, {give_up}or give this experiment "
+            "its own --run-dir"
         )
     return parts
 
 
-def _asked_by(config: Config, folds: Sequence[str]) -> Part:
+def _asked_by(config: Config, every_fold: Sequence[str], *, has_text: bool) -> Part:
     """What the configuration of a plain run folder, which lists no parts, has in its only one."""
-    return Part(config.seeds, config.folds or tuple(folds), tuple(sweep(config).arms))
+    return Part(config.seeds, config.folds or tuple(every_fold), tuple(sweep(config, has_text=has_text).arms))
+
+
+def _begun(folder: Path, number: int) -> bool:
+    """Whether a part after the first has anything trained: a checkpoint that is whole."""
+    return next((folder / prefix(number)).rglob(f"step_*/{digests.DIGESTS}"), None) is not None
+
+
+def begun_parts(folder: Path) -> list[Part]:
+    """The parts that a run folder lists, without the last ones of which nothing was trained; raises as `read_parts`."""
+    parts = read_parts(folder)
+    while len(parts) > 1 and not _begun(folder, len(parts) - 1):
+        parts.pop()
+    return parts
 
 
 def record(config: Config, corpus: Corpus, parts: Sequence[Part], asked: Part) -> None:
@@ -112,11 +134,9 @@ def record(config: Config, corpus: Corpus, parts: Sequence[Part], asked: Part) -
     contents = {"config": saved, "corpus": {"shards_hash": shards_hash}, "fingerprint": fingerprint(config)}
     if list(parts) != [asked] or config.ablate or config.grid or config.select != "off":
         contents |= {"parts": parts_to_json(parts), "parts_digest": digests.of_values(parts_to_json(parts))}
-    if (folder / _CONFIG).exists():
-        earlier, _ = read(folder)
-        if fingerprint(earlier) == fingerprint(config) and read_parts(folder) == (list(parts) if "parts" in contents else []):
-            return
-    write(folder / _CONFIG, json.dumps(contents, indent=1))
+    text = json.dumps(contents, indent=1)
+    if not (folder / _CONFIG).exists() or (folder / _CONFIG).read_text() != text:
+        write(folder / _CONFIG, text)
 
 
 def read_parts(folder: Path) -> list[Part]:

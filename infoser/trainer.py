@@ -88,6 +88,13 @@ class Trainer:
         with can_be_written(path), path.open("a") as file:
             file.write(json.dumps({"what": what, **values}) + "\n")
 
+    def told(self, what: str, folder: str) -> bool:
+        """Whether the run folder's times have such a line of a folder, or need none."""
+        path, start = self._run_dir / TIMES, json.dumps({"what": what, "folder": folder})[:-1]
+        if self._restore_only or not hosts.primary() or not path.exists():
+            return True
+        return any(line.startswith(start) for line in path.read_text("utf-8", "replace").splitlines())
+
     def train(self, group: Group) -> Loaded:
         """Trains what is left of this group's steps; a group that does not fit in memory trains in halves, or less.
 
