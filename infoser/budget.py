@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from infoser import exchange, parallel, parts, run_folder
+from infoser import exchange, final_folder, parallel, parts, run_folder
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
@@ -298,7 +298,7 @@ def _state_of_final(config: Config) -> tuple[bool, bool]:
     if not (config.run_dir / run_folder.FINAL / config.final_variant).exists():
         return False, False
     try:
-        return True, run_folder.read_final(config.run_dir) == config.final_variant
+        return True, final_folder.read_final(config.run_dir) == config.final_variant
     except InfoserError:  # it was not finished, or can't be told: it goes on, or is only restored
         return True, False
 

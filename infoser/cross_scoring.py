@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from infoser import digests, experiment, parts, run_folder, shards, synthetic
+from infoser import digests, experiment, final_folder, parts, run_folder, shards, synthetic
 from infoser.cells import SELECTED, root_of, sweep
 from infoser.choosing import composed
 from infoser.config import Config
@@ -160,8 +160,8 @@ def _models(
     """What is asked: of the folds, of the final model, or both; with the folds that a group holds together."""
     by_name = {fold.name: fold for fold in folds}
     final = None
-    if request.fold in ("", run_folder.FINAL) and run_folder.has_final(request.folder):
-        variant = run_folder.read_final(request.folder)
+    if request.fold in ("", run_folder.FINAL) and final_folder.has_final(request.folder):
+        variant = final_folder.read_final(request.folder)
         final = (experiment.restored_final(request.folder, config, variant), (experiment.final_fold(len(corpus)),))
     if request.fold == run_folder.FINAL:
         if final is None:

@@ -15,6 +15,7 @@ from infoser import (
     compilation_cache,
     demo,
     exchange,
+    final_folder,
     hosts,
     joining,
     parallel,
@@ -71,7 +72,7 @@ def train(config: Config) -> dict[str, Any] | None:
         every_fold = [fold.name for fold in plan_folds(dataclasses.replace(config, folds=()), corpus)[1]]
         there = exchange.from_primary(run_folder.opened, config, corpus, allowed, every_fold)
         if config.final:
-            exchange.from_primary(run_folder.check_final, config.run_dir, config.final_variant, config.seeds)
+            exchange.from_primary(final_folder.check_final, config.run_dir, config.final_variant, config.seeds)
         todo, final = parts.missing(there, asked), config.final
         if config.budget:
             last = plans_of_final(config) if final else ()
@@ -93,9 +94,11 @@ def train(config: Config) -> dict[str, Any] | None:
             results = run(config, corpus, trainer, [*there, *todo], heads, chosen)
             prediction_table.write(config.run_dir, prediction_table.table(heads, corpus))
             run_folder.write_results(config.run_dir, results)
+            if hosts.primary():
+                run_folder.record(config, corpus, [*there, *todo], asked, trained=True)
             if final:
                 train_final(config, corpus, trainer)
-                run_folder.write_final(config.run_dir, config.final_variant, config.seeds)
+                final_folder.write_final(config.run_dir, config.final_variant, config.seeds)
     left, refit = parts.missing([*there, *todo], asked), budget.final_refit(config) if config.final and not final else ""
     if left or refit:
         say(f"{budget.what_is_left(left, asked, refit)}; run the same command again to go on")
@@ -116,7 +119,7 @@ def final_config(config: Config, variant: Any) -> Config:
 def restored_final(folder: Path, config: Config, variant: Any) -> Config:
     """`final_config` of a model that a run folder has: a folder that was extended since has more seeds than it."""
     final = final_config(config, variant)
-    return dataclasses.replace(final, seeds=run_folder.final_seeds(folder, variant) or final.seeds)
+    return dataclasses.replace(final, seeds=final_folder.final_seeds(folder, variant) or final.seeds)
 
 
 def plans_of_final(config: Config) -> list[Planned]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from infoser import experiment, run_folder
+from infoser import experiment, final_folder
 from infoser.cells import refuse_selected
 from infoser.config import Config
 from infoser.corpora import concatenate
@@ -162,7 +162,7 @@ def _model(request: Request, config: Config, corpus: Corpus) -> _Model:
     """The model that is asked for; raises InfoserError if there is none."""
     refuse_selected(request.variant)
     if not request.fold:
-        variant = request.variant or run_folder.read_final(request.folder)
+        variant = request.variant or final_folder.read_final(request.folder)
         if not (request.folder / experiment.final_prefix(variant)).is_dir():
             raise InfoserError(
                 f"{request.folder} has no final model of variant {variant!r}; run its training command again with --final "

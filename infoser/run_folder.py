@@ -29,9 +29,8 @@ _LOCK = ".lock"
 RESULTS = "results.json"
 SELECTION = "selection.csv"
 PANEL = "panel.json"
-#: The folder of final models, and the name of their fold.
+#: The folder of final models, and the name of their fold (`final_folder`).
 FINAL = "final"
-_FINAL_VARIANT = "variant.json"
 
 
 @contextmanager
@@ -118,11 +117,12 @@ def begun_parts(folder: Path) -> list[Part]:
     return parts
 
 
-def record(config: Config, corpus: Corpus, parts: Sequence[Part], asked: Part) -> None:
+def record(config: Config, corpus: Corpus, parts: Sequence[Part], asked: Part, *, trained: bool = False) -> None:
     """Makes the run folder hold these parts, on the primary host: written before they are trained, whole or not at all.
 
     Args:
       asked: all that the configuration asks for; a plain folder, which holds just that, lists no parts.
+      trained: they are; then settings that change nothing of it, such as where the corpus is now, are remembered too.
 
     Raises:
       InfoserError: if it can't be written.
@@ -135,8 +135,13 @@ def record(config: Config, corpus: Corpus, parts: Sequence[Part], asked: Part) -
     if list(parts) != [asked] or config.ablate or config.grid or config.select != "off":
         contents |= {"parts": parts_to_json(parts), "parts_digest": digests.of_values(parts_to_json(parts))}
     text = json.dumps(contents, indent=1)
-    if not (folder / _CONFIG).exists() or (folder / _CONFIG).read_text() != text:
-        write(folder / _CONFIG, text)
+    if (folder / _CONFIG).exists():
+        earlier, _ = read(folder)
+        known = fingerprint(earlier) == fingerprint(config)
+        known &= read_parts(folder) == (list(parts) if "parts" in contents else [])
+        if known and (not trained or (folder / _CONFIG).read_text() == text):
+            return
+    write(folder / _CONFIG, text)
 
 
 def read_parts(folder: Path) -> list[Part]:
@@ -225,60 +230,6 @@ def write_scores(path: Path, results: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     write(path.with_name(f"{path.name}.json"), as_text(results))
     write(path.with_name(f"{path.name}.csv"), _csv(results["rows"]))
-
-
-def write_final(folder: Path, variant: str, seeds: Sequence[int]) -> None:
-    """Remembers the variant of the final model that was trained last, and its seeds; raises InfoserError if it can't."""
-    if hosts.primary():
-        contents = {"variant": variant, "seeds": _final_seeds(folder) | {variant: list(seeds)}}
-        write(folder / FINAL / _FINAL_VARIANT, json.dumps(contents) + "\n")
-
-
-def final_seeds(folder: Path, variant: str) -> tuple[int, ...] | None:
-    """The seeds that the final model of a variant was trained with; None where there is none, or nothing tells."""
-    seeds = _final_seeds(folder).get(variant)
-    return None if seeds is None else tuple(seeds)
-
-
-def _final_seeds(folder: Path) -> dict[str, list[int]]:
-    try:
-        return dict(json.loads((folder / FINAL / _FINAL_VARIANT).read_text())["seeds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def check_final(folder: Path, variant: str, seeds: Sequence[int]) -> None:
-    """Refuses seeds that the folder's final model of the variant was not trained with: its runs are one group."""
-    there = final_seeds(folder, variant)
-    if there is not None and there != tuple(seeds):
-        raise InfoserError(
-            f"{folder} has a final model of {variant} with seeds {' '.join(map(str, there))}, which others can't be added to; "
-            f"leave --final out, which keeps it as it is, or delete {folder / FINAL} to have it refitted with seeds "
-            f"{' '.join(map(str, seeds))}"
-        )
-
-
-def has_final(folder: Path) -> bool:
-    """Whether a final model was trained to its end."""
-    return (folder / FINAL / _FINAL_VARIANT).exists()
-
-
-def read_final(folder: Path) -> str:
-    """The variant of the final model that was trained last.
-
-    Raises:
-      InfoserError: if there is none.
-    """
-    try:
-        return str(json.loads((folder / FINAL / _FINAL_VARIANT).read_text())["variant"])
-    except FileNotFoundError:
-        raise InfoserError(
-            f"{folder} has no final model; run its training command again with --final, or choose a fold's model with --fold"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InfoserError(
-            f"{folder / FINAL / _FINAL_VARIANT} can't be read ({error}); run the training command again with --final"
-        ) from error
 
 
 def compare(folder: Path, results: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infoser import budget, demo, experiment, presets, run_folder
+from infoser import budget, demo, experiment, final_folder, presets
 from infoser.errors import InfoserError
 from infoser.parts import Part
 from infoser.trainer import TIMES
@@ -107,7 +107,7 @@ def test_the_folder_says_whether_a_final_refit_was_begun_or_finished(tmp_path: P
     (tmp_path / "final" / "noise").mkdir(parents=True)
     assert state() == (True, False)
     for variant, finished in (("none", False), ("noise", True)):
-        run_folder.write_final(tmp_path, variant, (0,))
+        final_folder.write_final(tmp_path, variant, (0,))
         assert state() == (True, finished)
     (tmp_path / "final" / "variant.json").write_text("{")
     assert state() == (True, False)

@@ -45,6 +45,7 @@ LAYERS = (
         "saved_config",
         "shared_classes",
         "run_folder",
+        "final_folder",
         "synthetic",
         "validation",
         "variants",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from infoser import experiment, run_folder
+from infoser import experiment, final_folder
 from infoser.arms import Arm
 from infoser.augmenters import AUGMENTERS
 from infoser.cells import refuse_selected
@@ -218,7 +218,7 @@ def _of_final(request: Request) -> str:
     """The variant of the final model; a control has none, and is made from all labelled utterances."""
     variant = request.variant
     if variant not in AUGMENTERS:
-        trained = run_folder.read_final(request.folder)
+        trained = final_folder.read_final(request.folder)
         variant = variant or trained
         if variant != trained and not (request.folder / experiment.final_prefix(variant)).is_dir():
             raise InfoserError(

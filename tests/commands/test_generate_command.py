@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import infoser.demo
-from infoser import experiment, presets, run_folder, synthetic
+from infoser import experiment, final_folder, presets, run_folder, synthetic
 from infoser.config import Config
 from infoser.corpus import Corpus
 from infoser.errors import InfoserError
@@ -40,7 +40,7 @@ def train_generators(config: Config, corpus: Corpus, folds: Sequence[Fold], run:
 def train_final(config: Config, corpus: Corpus, run: Path, variant: str) -> None:
     final, fold = experiment.final_config(config, variant), experiment.final_fold(len(corpus))
     train_generators(final, corpus, [fold], run, experiment.final_prefix(variant))
-    run_folder.write_final(run, variant, (0,))
+    final_folder.write_final(run, variant, (0,))
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +340,7 @@ def test_mistakes_are_named_and_leave_nothing(
 
 def test_seeds_of_the_final_model_are_its_own(finished: Path, run_eval: Any, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
-    run_folder.write_final(copy, "infogan", (1,))  # as if the run had been extended since
+    final_folder.write_final(copy, "infogan", (1,))  # as if the run had been extended since
     outcome = run_eval("generate", copy, "--per-class", 5, "--seed", 0, "--out", tmp_path / "out")
     assert outcome.status == 2 and "has no seed 0; its seeds: 1" in outcome.err and "Traceback" not in outcome.err
 
