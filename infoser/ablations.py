@@ -10,6 +10,7 @@ from infoser.variants import Variant
 
 AblationName = Literal[
     "mutual_information",
+    "estimator",
     "cross_modal",
     "adversarial",
     "condition",
@@ -52,6 +53,10 @@ ABLATIONS: dict[AblationName, Ablation] = {
             dict.fromkeys(_WEIGHTS, 0.0),
             *({f"generate.{term}-mi-estimator": estimator for term in _TERMS} for estimator in _ESTIMATORS),
         ),
+    ),
+    "estimator": Ablation(
+        needs=("infogan",),
+        cells=tuple({f"generate.{term}-mi-estimator": estimator} for term in _TERMS for estimator in _ESTIMATORS),
     ),
     "cross_modal": Ablation(
         variants=("infogan", "infogan-notext", "infogan-paired", "infogan-other-text", "infogan-wrong-text"),

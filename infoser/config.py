@@ -262,10 +262,11 @@ class Config:
     """Variants that are trained in the joined space too; their rows carry the cell space=joined."""
     ablate: tuple[AblationName, ...] = ()
     """Named ablations, each a set of cells or variants beside the base configuration. mutual_information: each information
-    term off alone, all off, and other estimators; cross_modal: infogan, -notext, -paired, -other-text, -wrong-text; condition:
-    cgan, infogan, -notext, -text-alone, -unconditional; adversarial: --generate.loss; ratio: --generate.ratio 0.1 to 2;
-    filter: --generate.keep-by; label_fraction: 0.25, 0.1, 0.05; alignment: terms and estimator of the aligner, and spaces. A
-    cell trains the variants that its settings can change; differences are to none under the same settings."""
+    term off alone, all off, and other estimators; estimator: these of one term at a time; cross_modal: infogan, -notext,
+    -paired, -other-text, -wrong-text; condition: cgan, infogan, -notext, -text-alone, -unconditional; adversarial:
+    --generate.loss; ratio: --generate.ratio 0.1 to 2; filter: --generate.keep-by; label_fraction: 0.25, 0.1, 0.05; alignment:
+    terms and estimator of the aligner, and spaces. A cell trains the variants that its settings can change; differences are to
+    none under the same settings."""
     grid: UseAppendAction[tuple[str, ...]] = ()
     """KEY=V,V…: the values of a flag to compare, such as generate.ratio=0.25,1; may be given several times, for every
     combination. Cells of --ablate and --grid come together."""

@@ -79,6 +79,17 @@ def test_every_ablation_compares_something(name: str) -> None:
             assert not [cell for cell, _ in found.arms if "joined" in cell]
 
 
+def test_estimators_are_compared_term_by_term() -> None:
+    found = cells("--variants", "none", "infogan", "infogan-paired", "--ablate", "estimator")
+    others = ("infonce", "nwj", "dv", "mine", "jsd", "smile", "club")
+    expected = {f"generate.{term}-mi-estimator={one}" for term in ("class", "text") for one in others}
+    expected |= {f"generate.pair-mi-estimator={one}" for one in ("barber-agakov", *others) if one != "jsd"}
+    assert {cell.name for cell in found.cells} - {""} == expected
+    by_name = {cell.name: cell.variants for cell in found.cells}
+    assert by_name["generate.text-mi-estimator=nwj"] == ("infogan",)
+    assert by_name["generate.class-mi-estimator=nwj"] == ("infogan", "infogan-paired")
+
+
 def test_what_is_added_and_left_out_is_said() -> None:
     (added,) = cells("--variants", "none", "--ablate", "adversarial").notes
     assert added == "--ablate adversarial: infogan added to the variants, none of which it could change"
