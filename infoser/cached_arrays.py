@@ -25,6 +25,7 @@ class InFile:
             raise NotCached(error.strerror or str(error)) from error
 
     def append(self, block: np.ndarray) -> None:
+        """Writes the next rows; raises NotCached for values that are not finite."""
         if not np.isfinite(block).all():
             raise NotCached("features are not finite")
         self._left -= len(block)
@@ -34,6 +35,7 @@ class InFile:
             raise NotCached(error.strerror or str(error)) from error
 
     def finish(self) -> np.ndarray:
+        """The whole array as a memory map; raises ValueError if rows are missing."""
         if self._left:
             raise ValueError(f"{self._left} rows are missing")
         try:

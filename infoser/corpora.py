@@ -11,15 +11,13 @@ from jaxtyping import Bool, Int
 
 from infoser import synthetic
 from infoser.corpus import Corpus, Frames
-from infoser.encoders.identity import describe
+from infoser.encoders.identity import describe, differing
 from infoser.errors import InfoserError
 from infoser.fold_view import standardisation
 from infoser.frame_table import FrameMoments
 from infoser.links import is_nameless
 
 Standard = Literal["corpus", "speaker"]
-#: Settings of an encoder that may differ where the digest of its weights tells that it is the same one.
-_MAY_DIFFER = ("versions", "id", "frames")
 #: Utterances of a speaker below which statistics of their own would say too little.
 FEWEST_OF_SPEAKER = 10
 
@@ -59,10 +57,7 @@ def check_alike(first: Corpus, other: Corpus) -> list[str]:
 
 
 def _check_encoders(modality: str, names: str, first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    told_apart = "weights_sha256" in first and "weights_sha256" in other
-    compared = [key for key in dict.fromkeys((*first, *other)) if key not in _MAY_DIFFER or (key == "id" and not told_apart)]
-    different = [key for key in compared if first.get(key) != other.get(key)]
-    if different:
+    if different := differing(first, other, free=("frames",)):
         key = different[0]
         raise InfoserError(
             f"{names} were encoded with different {modality} encoders: {describe(first)}; and {describe(other)} ({key}: "

@@ -54,10 +54,11 @@ def _digests(folder: Path) -> dict[str, str]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DIGESTS)
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:  # hashing lets other threads run
         return {
-            path.relative_to(folder).as_posix(): digest for path, digest in zip(paths, pool.map(_digest, paths), strict=True)
+            path.relative_to(folder).as_posix(): digest for path, digest in zip(paths, pool.map(of_file, paths), strict=True)
         }
 
 
-def _digest(path: Path) -> str:
+def of_file(path: Path) -> str:
+    """The SHA-256 of a file's contents; raises OSError where it can't be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

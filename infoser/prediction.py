@@ -19,6 +19,7 @@ from infoser.corpora import concatenate
 from infoser.corpus import UNLABELLED, Corpus, Frames
 from infoser.encoders.audio import load_audio_encoder
 from infoser.encoders.extraction import Modality
+from infoser.encoders.identity import differing
 from infoser.encoders.pooling import pool
 from infoser.encoders.text import load_text_encoder
 from infoser.encoders.waveform import BadAudio, read_audio
@@ -27,9 +28,6 @@ from infoser.execution import arm_names, run_planned
 from infoser.leakage import Fold
 from infoser.runs import HeadOutputs, run_space
 from infoser.trainer import Trainer
-
-#: Settings of an encoder that may differ between preparing and predicting.
-_MAY_DIFFER = ("versions",)
 
 
 @dataclass(frozen=True)
@@ -227,13 +225,10 @@ def _modality(recorded: Mapping[str, Any], modality: str, spec: str, device: str
     except InfoserError as error:
         raise InfoserError(f"{error} (where the {modality} encoder is now: --{modality}-encoder)") from error
     loaded = Modality(encoder, recorded["pooling"], recorded["frames"])
-    # Weights are told apart by their digest, wherever they are now; what has none is what its id says.
-    free = (*_MAY_DIFFER, "id") if "weights_sha256" in recorded else _MAY_DIFFER
-    different = [key for key in recorded if key not in free and loaded.settings.get(key) != recorded[key]]
-    if different:
+    if different := differing(recorded, loaded.settings):
         key = different[0]
         raise InfoserError(
-            f"the corpus was encoded with another {modality} encoder than this one: {key} was {recorded[key]!r} and is "
+            f"the corpus was encoded with another {modality} encoder than this one: {key} was {recorded.get(key)!r} and is "
             f"{loaded.settings.get(key)!r}; give the same one with --{modality}-encoder"
         )
     return loaded

@@ -1,6 +1,5 @@
 """From an .npz of utterance-level arrays to a checked `Corpus`: which array is what, which emotion is which class."""
 
-import hashlib
 import tokenize
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from infoser import digests
 from infoser.class_map import count_unlabelled, map_labels, parse_class_map
 from infoser.corpus import UNLABELLED, Corpus
 from infoser.errors import InfoserError
@@ -68,8 +68,7 @@ def read_arrays(source: Path, *, name: str, keys: Mapping[str, str | None], clas
     has_text = _has_text(arrays, len(ids), with_text="text" in chosen)
     no_columns = {HAS_TEXT} if has_text is not None else set()
     columns, skipped = _columns(arrays, chosen, len(ids), no_columns | set(() if marks is None else marks.used))
-    with source.open("rb") as file:
-        source_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    source_hash = digests.of_file(source)
     return Corpus(
         name=name,
         utterance_id=ids,

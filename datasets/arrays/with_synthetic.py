@@ -1,7 +1,6 @@
 """Synthetic rows of exports, added to a corpus of real utterances."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from arrays.npz_source import HAS_TEXT, load_arrays
+from infoser import digests
 from infoser.corpus import Corpus
 from infoser.encoders.identity import describe
 from infoser.errors import InfoserError
@@ -84,8 +84,7 @@ def _joined(corpus: Corpus, arrays: Mapping[str, np.ndarray], marks: Marks, expo
     for name in _GROUPS:
         values = getattr(corpus, name)
         grouped[name] = None if values is None else np.concatenate([values, np.full(len(rows), "")])
-    with export.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = digests.of_file(export)
     named = set(arrays[MADE_FROM][rows].tolist())
     made_from = {name: ids for name, ids in marks.made_from.items() if name in named}
     provenance = {
@@ -123,11 +122,16 @@ def _check_encoders(corpus: Corpus, arrays: Mapping[str, np.ndarray], marks: Mar
         return
     for modality in ("audio", "text"):
         own, other = settings[modality] and describe(settings[modality]), told.get(modality)
-        if own and other and own != other and modality in arrays:
+        if own and other and _apart_from_name(own) != _apart_from_name(other) and modality in arrays:
             raise InfoserError(
                 f"{export}: its {modality} features are those of another encoder ({other}) than corpus {corpus.name!r} has "
                 f"({own}); export from a run on this corpus' encoders{'' if modality == 'audio' else ', or with --no-text'}"
             )
+
+
+def _apart_from_name(described: str) -> str:
+    """A description of an encoder without its name, where the digest of its weights says more."""
+    return described.partition(", ")[2] if "(sha256 " in described else described
 
 
 def _text(

@@ -126,11 +126,10 @@ def read_iemocap(root: Path, *, allow_incomplete: bool = False) -> Recordings:
             _read_transcripts(path, spoken, skipped)
     _refuse_repeats(turns)
     absent = [turn.audio for turn in turns if not (root / turn.audio).is_file()]
-    differences += (
-        missing_audio(absent)
-        + [f"no transcript file in {', '.join(silent)}"] * bool(silent)
-        + compare_counts(_counts(turns), PUBLISHED)
-    )
+    differences += missing_audio(absent)
+    if silent:
+        differences.append(f"no transcript file in {', '.join(silent)}")
+    differences += compare_counts(_counts(turns), PUBLISHED)
     differences = settle("IEMOCAP", root, differences, allow_incomplete)
     known = {turn.utterance_id for turn in turns}
     left_out = set(absent)

@@ -180,8 +180,7 @@ def _sha256(path: Path) -> str | None:
 @functools.cache
 def _sha256_of(path: Path, *_: int) -> str:
     """A file that was not touched is read once in a process."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digests.of_file(path)
 
 
 def report(recordings: Recordings, bad: Mapping[int, str], work: Path, *, skip_bad: bool) -> None:

@@ -1,7 +1,7 @@
 """Names for an encoder and its settings: a line for readers, and a folder's name for a configuration."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from infoser.encoders.layers import LAST
@@ -21,6 +21,19 @@ def describe(provenance: Mapping[str, Any]) -> str:
         said.append(str(provenance["precision"]))
     digest = provenance.get("weights_sha256")
     return ", ".join(said) + (f" (sha256 {digest[:8]})" if digest else "")
+
+
+def differing(first: Mapping[str, Any], other: Mapping[str, Any], *, free: Collection[str] = ()) -> list[str]:
+    """The settings by which two encoders' features differ.
+
+    Versions of libraries do not count; nor do names, where the digest of weights tells that they are the same.
+
+    Args:
+      free: further settings that may differ.
+    """
+    told_apart = "weights_sha256" in first and "weights_sha256" in other
+    passed = {"versions", *free, *(("id",) if told_apart else ())}
+    return [key for key in dict.fromkeys((*first, *other)) if key not in passed and first.get(key) != other.get(key)]
 
 
 def slug(audio: Mapping[str, Any], text: Mapping[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infoser import digests
 from infoser.encoders.encoder import extra
 from infoser.errors import InfoserError
 
@@ -138,13 +139,8 @@ def _conversion(name: str) -> str:
 
 
 def _sha256(files: Sequence[Path]) -> str:
-    digests = []
-    for path in files:
-        with path.open("rb") as file:
-            digests.append((path.name, hashlib.file_digest(file, "sha256").hexdigest()))
-    if len(digests) == 1:
-        return digests[0][1]
-    return hashlib.sha256(json.dumps(sorted(digests)).encode()).hexdigest()
+    found = sorted((path.name, digests.of_file(path)) for path in files)
+    return found[0][1] if len(found) == 1 else hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def _first_line(error: BaseException) -> str:

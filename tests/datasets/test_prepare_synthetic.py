@@ -149,7 +149,14 @@ def test_frames_are_left_out_of_what_is_joined_and_that_is_said(tmp_path: Path) 
     assert "pooled features" in joined.provenance["skipped"]["frames"]
 
 
-@pytest.mark.parametrize(("made_by", "fits"), [("wavlm-large, layer last, mean", True), ("hubert-large, layer 7, max", False)])
+@pytest.mark.parametrize(
+    ("made_by", "fits"),
+    [
+        ("wavlm-large, layer last, mean", True),
+        ("somewhere/wavlm, layer last, mean", True),  # the same weights by another name
+        ("hubert-large, layer 7, max", False),
+    ],
+)
 def test_exports_of_other_encoders_are_refused(made_by: str, fits: bool, tmp_path: Path) -> None:
     export = make_export(text=False)
     names = ("utterance_id", "audio", "label", "speaker", "session")
