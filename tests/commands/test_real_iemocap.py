@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infoser import protocols
+from infoser import protocols, scored_subsets
 from infoser.corpus import Corpus
 from infoser.shards import read_corpus
 
@@ -48,7 +48,7 @@ def test_the_folds_have_the_published_counts(corpus: Corpus) -> None:
         assert not set(corpus.speaker[fold.train]) & set(corpus.speaker[fold.test])
         assert len(set(corpus.speaker[fold.test])) == 2
         assert (corpus.label[fold.train] < 0).any()
-    masks = [protocols.subsets(corpus, fold) for fold in folds.values()]
+    masks = [scored_subsets.subsets(corpus, fold) for fold in folds.values()]
     assert sum(int(mask["improvised"].sum()) for mask in masks) == 2_943
     assert all(0 < mask["text_disjoint"].sum() < len(mask["all"]) for mask in masks)
 
