@@ -28,6 +28,9 @@ _OF_SEVERAL = ("train_with", "test_corpus", "classes", "normalise")
 #: Settings that earlier versions did not write, and those of one start, which none writes: each takes its default.
 LATER = ("cache", "resident_gib", "hosts", "ablate", "grid", "primary", "budget", "tensorboard", *_OF_SEVERAL)
 LATER += ("select", "candidates", "none_candidates")
+#: Settings of heads that came later, whose defaults change nothing of what there was.
+_OF_HEADS = ("audio_column_equality", "text_column_equality", "modality_equality")
+LATER += _OF_HEADS
 _NESTED = {
     "data": Data,
     "align": AlignConfig,
@@ -121,6 +124,9 @@ def fingerprint(config: Config, *, base: bool = False) -> str:
             values.pop(name, None)
     if values.get("select") == "off":
         del values["select"]
+    for name in _OF_HEADS:
+        if values["classify"][name] == getattr(ClassifyConfig, name):
+            del values["classify"][name]
     data = values["data"]
     for name in ("config", "cache"):
         data.pop(name)

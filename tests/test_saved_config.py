@@ -51,3 +51,16 @@ def test_how_shards_are_read_does_not_make_another_experiment() -> None:
     values["data"]["cache"] = "yes"
     with pytest.raises(InfoserError, match=r"data\.cache can't be 'yes'"):
         from_json(values)
+
+
+def test_folders_of_before_heads_could_weigh_columns_are_read_as_they_were():
+    config = demo()
+    values = to_json(config)
+    later = ("audio_column_equality", "text_column_equality", "modality_equality")
+    defaults = [values["classify"].pop(name) for name in later]
+    assert defaults == [1.0, 1.0, 0.0]
+    assert from_json(values) == config
+    told = {
+        fingerprint(dataclasses.replace(config, classify=dataclasses.replace(config.classify, **{name: 0.5}))) for name in later
+    }
+    assert len(told) == 3 and fingerprint(config) not in told

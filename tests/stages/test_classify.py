@@ -15,6 +15,9 @@ NUMBERS = {
     "input_dropout": 0.1,
     "label_smoothing": 0.0,
     "ema_decay": 0.9,
+    "audio_column_equality": 1.0,
+    "text_column_equality": 1.0,
+    "modality_equality": 0.0,
     "by_prior": 0.0,
     "focal_gamma": 0.0,
     "logit_adjustment": 0.0,
@@ -221,3 +224,77 @@ def test_imbalance_controls_by_hand(corpus, train):
     assert real_loss(by_prior=1.0, logit_adjustment=0.5) == pytest.approx(-adjusted[prior].mean(), rel=1e-5)
     focal = (1 - np.exp(plain)) ** 2 * plain
     assert real_loss(focal_gamma=2.0) == pytest.approx(-focal[balanced].mean(), rel=1e-4)
+
+
+def plain_factors(view, column_equality, modality_equality, appended=(0, 0)):
+    """Column factors in plain NumPy, by the spreads of the columns, for heads on both."""
+    scales, parts = (view.audio_scale, view.text_scale), []
+    for scale, equality, more in zip(scales, column_equality, appended, strict=True):
+        spread = 1 / np.asarray(scale, np.float64)
+        factor = np.where(spread == 1, np.nan, spread) ** (1 - equality)
+        factor = np.where(np.isnan(factor), 1, factor / np.sqrt(np.nanmean(factor**2)))
+        factor *= (max(map(len, scales)) / len(scale)) ** (modality_equality / 2)
+        parts.append(np.concatenate([factor, np.ones(more)]))
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize("column_equality", [(0.0, 0.0), (1.0, 0.5), (0.3, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize("modality_equality", [0.0, 1.0])
+def test_column_factors_by_hand(corpus, column_equality, modality_equality):
+    stage = Classify(n_classes=3, modality="both", width=8, batch_size=16, steps=60)
+    view = corpus.view()
+    text_scale = np.array(view.text_scale)
+    text_scale[1] = 1.0  # what a constant column has
+    view = view.replace(text_scale=text_scale)
+    aligned = np.zeros((1, corpus.text.shape[0], 2), np.float32)
+    shared = corpus.features().replace(text_aligned=aligned)
+    own = dict(zip(("audio_column_equality", "text_column_equality"), column_equality, strict=True))
+    one = run(corpus, view=view, modality_equality=modality_equality, **own)
+    factors = np.asarray(stage.column_factors(shared, one))
+    np.testing.assert_allclose(factors, plain_factors(view, column_equality, modality_equality, (0, 2)), rtol=1e-5)
+    if modality_equality == 0 and column_equality == (1.0, 1.0):
+        assert (factors == 1).all()
+    audio, text = factors[:4] ** 2, np.delete(factors[4:7], 1) ** 2
+    ratio = 1.0 if modality_equality == 0 else len(view.text_scale) / 4
+    assert text.mean() / audio.mean() == pytest.approx(1.0 if modality_equality == 0 else 1 / ratio, rel=1e-5)
+
+
+def test_heads_of_one_modality_have_no_balance(corpus):
+    view = corpus.view()
+    one = run(corpus, view=view, modality_equality=1.0)
+    for modality, dim in (("audio", 4), ("text", 3)):
+        stage = Classify(n_classes=3, modality=modality, width=8, batch_size=16, steps=60)
+        np.testing.assert_array_equal(stage.column_factors(corpus.features(), one), np.ones(dim, np.float32))
+
+
+def test_a_head_of_factors_is_that_of_multiplied_columns(corpus, train):
+    """Reading f·x in the plain way and x with the factors f come to the same predictions."""
+    stage = Classify(n_classes=3, modality="both", width=8, batch_size=16, steps=60)
+    shared, view = corpus.features(), corpus.view()
+    rng = np.random.default_rng(3)
+    pool = rng.standard_normal((30, 7)).astype(np.float32)
+    target = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 30)]
+    settings = {"learning_rate": 3e-2, "weight_decay": 0.3, "input_dropout": 0.2, "dropout": 0.2}
+    with_factors = run(
+        corpus,
+        view=view,
+        generated=GeneratedRows(pool, target, np.int32(20)),
+        audio_column_equality=0.0,
+        text_column_equality=0.5,
+        modality_equality=1.0,
+        **settings,
+    )
+    factors = np.asarray(stage.column_factors(shared, with_factors))
+    assert factors.max() / factors.min() > 1.2
+    multiplied = view.replace(audio_scale=view.audio_scale * factors[:4], text_scale=view.text_scale * factors[4:])
+    plain = run(corpus, view=multiplied, generated=GeneratedRows(pool * factors, target, np.int32(20)), **settings)
+    np.testing.assert_array_equal(stage.column_factors(shared, plain), np.ones(7, np.float32))
+    states = [train(stage, shared, one, 40)[0] for one in (with_factors, plain)]
+    said = [
+        stage.outputs(state, shared, (one, corpus.outside), 0) for state, one in zip(states, (with_factors, plain), strict=True)
+    ]
+    np.testing.assert_allclose(said[0], said[1], rtol=1e-3, atol=1e-3)
+    first = states[0].average["params"]["MLP_0"]["Dense_0"]["kernel"]
+    np.testing.assert_allclose(
+        first, factors[:, None] * states[1].average["params"]["MLP_0"]["Dense_0"]["kernel"], rtol=1e-3, atol=1e-3
+    )
