@@ -14,30 +14,35 @@ from infoser.errors import InfoserError
 from infoser.overrides import SELECT, applied, canonical, parse, value_of
 from infoser.variants import GENERATORS, REFERENCE, Variant
 
-#: A wider head that trains longer on smoothed labels, averaged over more of its steps: better on many features, not on few.
-_WIDE = "classify.ema-decay=0.998 classify.input-dropout=0.3 classify.label-smoothing=0.2 classify.learning-rate=0.002"
-_WIDE += " classify.steps=600 classify.width=1024"
+#: A head that trains long under much input dropout, on smoothed labels, averaged over more of its steps: better on many
+#: features, not on few.
+_LONG = "classify.dropout=0.2 classify.ema-decay=0.998 classify.input-dropout=0.5 classify.label-smoothing=0.2"
+_LONG += " classify.learning-rate=0.002 classify.steps=1200"
+#: Text in the proportions that its encoder gave it, and audio as much as text, however few columns it has.
+_EQUAL = "classify.modality-equality=1 classify.text-column-equality=0"
 #: What `selected` is chosen among: variant, and settings that depart from the command line's. The first is taken unless
 #: another gains more on dev parts than the gain's standard error.
 CANDIDATES = (
     "none",
-    "none space=joined",
-    f"none {_WIDE} space=joined",
-    f"none {_WIDE}",
-    "teacher generate.row-weight=1 space=joined",
+    f"none {_LONG}",
+    f"none {_LONG} {_EQUAL}",
+    f"none {_LONG} {_EQUAL} space=joined",
+    f"teacher {_EQUAL} generate.row-weight=1 space=joined",
     "noise generate.row-weight=1",
     "infogan-notext generate.class-mi-weight=0.03 generate.keep-by=teacher generate.label-by=teacher generate.ratio=0.5",
 )
 #: What `none` is chosen among: as many, of the head alone. A shorter list, of a corpus without text, has the first of them.
 NONE_CANDIDATES = (
     "none",
-    f"none {_WIDE}",
+    f"none {_LONG}",
+    f"none {_LONG} {_EQUAL}",
+    f"none {_EQUAL}",
     "none classify.weight-decay=3",
     "none classify.dropout=0.7",
     "none classify.label-smoothing=0.1",
-    "none classify.weight-decay=0.3",
-    "none classify.learning-rate=0.001",
 )
+#: Settings of heads that say nothing where there is no text.
+_OF_TEXT = ("classify.modality-equality", "classify.text-column-equality")
 FLAGS = {SELECTED: "--candidates", REFERENCE: "--none-candidates"}
 
 
@@ -149,7 +154,8 @@ def _usable(base: Config, texts: Sequence[str], flag: str, has_text: bool, notes
     for text in texts:
         one = read(text, flag)
         own = applied(base, one.overrides)
-        if not has_text and (own.space == "joined" or (one.variant in GENERATORS and GENERATORS[one.variant].needs_text)):
+        needs_text = own.space == "joined" or (one.variant in GENERATORS and GENERATORS[one.variant].needs_text)
+        if not has_text and (needs_text or any(k in _OF_TEXT for k in one.overrides)):
             textless.append(text)
             continue
         # A setting that says nothing to the variant makes no other candidate.

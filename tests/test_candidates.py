@@ -40,7 +40,13 @@ def test_without_text_both_lists_are_shorter_and_it_is_said() -> None:
     assert not any("joined" in cell or (v in GENERATORS and GENERATORS[v].needs_text) for cell, v in selected)
     lost = len(CANDIDATES) - len(selected)
     assert notes[0].startswith(f"--candidates: {lost} of {len(CANDIDATES)} left out, the corpus has no text features here: ")
-    assert notes[1].startswith(f"--none-candidates: the last {lost} left out, so that both lists are as long: ")
+    # Nor is there a modality to be made the other's equal.
+    assert not any("equality" in cell for arms in found.lists.values() for cell, _ in arms)
+    equal = sum("equality" in text for text in NONE_CANDIDATES)
+    assert notes[1].startswith(
+        f"--none-candidates: {equal} of {len(NONE_CANDIDATES)} left out, the corpus has no text features"
+    )
+    assert notes[2].startswith(f"--none-candidates: the last {lost - equal} left out, so that both lists are as long: ")
 
 
 def test_candidates_are_chosen_among_at_every_label_fraction_and_in_no_other_cell() -> None:
@@ -60,10 +66,10 @@ def test_candidates_are_chosen_among_at_every_label_fraction_and_in_no_other_cel
 def test_beside_a_base_cell_that_is_called_by_its_space_every_cell_names_it() -> None:
     (found,), notes = asked("--space", "joined")
     assert found.cell == "select=dev space=joined"
-    assert found.lists["none"][2] == ("classify.weight-decay=3 space=joined", "none")
+    assert found.lists["none"][4] == ("classify.weight-decay=3 space=joined", "none")
     # What differs from others in the space alone is not compared twice, and the other list is as short.
-    assert "2 of 7 left out, the same as one before, here: none space=joined, none classify.ema-decay" in notes[0]
-    assert len(found.lists["selected"]) == len(found.lists["none"]) == 5
+    assert "1 of 7 left out, the same as one before, here: none classify.dropout=0.2" in notes[0]
+    assert len(found.lists["selected"]) == len(found.lists["none"]) == 6
 
 
 def test_what_changes_nothing_is_no_other_candidate() -> None:
