@@ -215,13 +215,13 @@ class ClassifyConfig:
     """Share of the target spread evenly over the classes."""
     ema_decay: float = share(0.99)
     """Decay per step of the moving average of the head, which predicts."""
-    audio_column_equality: float = number(1.0, high=1.0, high_open=False)
-    """How far heads make columns of encoder features equal. 1: all of the same spread; 0: in the proportions that they come in,
-    only the modality as a whole scaled to a mean variance of 1, which is no good where columns differ in units."""
-    text_column_equality: float = number(1.0, high=1.0, high_open=False)
-    """The same of text features."""
-    modality_equality: float = number(0.0, high=1.0, high_open=False)
-    """How far the modality of fewer columns is raised for heads on both. 0: every column counts the same; 1: every modality."""
+    audio_scaling_power: float = number(1.0, high=1.0, high_open=False)
+    """Heads read audio columns divided by this power of their standard deviation. 1: all of the same spread; 0: in the
+    proportions that they come in, which is no good where their units differ; the modality as a whole has variance 1."""
+    text_scaling_power: float = number(1.0, high=1.0, high_open=False)
+    """The same of text."""
+    block_scaling: float = number(0.0, high=1.0, high_open=False)
+    """How far heads on both raise the modality of fewer columns. 0: every column counts the same; 1: every modality."""
 
     @property
     def structure(self) -> tuple[int, int, int]:

@@ -29,7 +29,7 @@ _OF_SEVERAL = ("train_with", "test_corpus", "classes", "normalise")
 LATER = ("cache", "resident_gib", "hosts", "ablate", "grid", "primary", "budget", "tensorboard", *_OF_SEVERAL)
 LATER += ("select", "candidates", "none_candidates")
 #: Settings of heads that came later, whose defaults change nothing of what there was.
-_OF_HEADS = ("audio_column_equality", "text_column_equality", "modality_equality")
+_OF_HEADS = ("audio_scaling_power", "text_scaling_power", "block_scaling")
 LATER += _OF_HEADS
 _NESTED = {
     "data": Data,

@@ -41,8 +41,8 @@ def test_without_text_both_lists_are_shorter_and_it_is_said() -> None:
     lost = len(CANDIDATES) - len(selected)
     assert notes[0].startswith(f"--candidates: {lost} of {len(CANDIDATES)} left out, the corpus has no text features here: ")
     # Nor is there a modality to be made the other's equal.
-    assert not any("equality" in cell for arms in found.lists.values() for cell, _ in arms)
-    equal = sum("equality" in text for text in NONE_CANDIDATES)
+    assert not any("scaling" in cell for arms in found.lists.values() for cell, _ in arms)
+    equal = sum("scaling" in text for text in NONE_CANDIDATES)
     assert notes[1].startswith(
         f"--none-candidates: {equal} of {len(NONE_CANDIDATES)} left out, the corpus has no text features"
     )
@@ -66,7 +66,7 @@ def test_candidates_are_chosen_among_at_every_label_fraction_and_in_no_other_cel
 def test_beside_a_base_cell_that_is_called_by_its_space_every_cell_names_it() -> None:
     (found,), notes = asked("--space", "joined")
     assert found.cell == "select=dev space=joined"
-    assert found.lists["none"][4] == ("classify.weight-decay=3 space=joined", "none")
+    assert found.lists["none"][3] == ("classify.weight-decay=3 space=joined", "none")
     # What differs from others in the space alone is not compared twice, and the other list is as short.
     assert "1 of 7 left out, the same as one before, here: none classify.dropout=0.2" in notes[0]
     assert len(found.lists["selected"]) == len(found.lists["none"]) == 6

@@ -89,7 +89,7 @@ def classify(corpus):
     )
     one = numbers(dropout=0.3, input_dropout=0.2, label_smoothing=0.1, ema_decay=0.9, real_weight=1.0, generated_weight=0.3)
     one |= numbers(by_prior=0.5, focal_gamma=1.5, logit_adjustment=0.5, curriculum=1.0, learning_rate=1e-2, weight_decay=0.1)
-    one |= numbers(audio_column_equality=0.3, text_column_equality=0.6, modality_equality=0.7)
+    one |= numbers(audio_scaling_power=0.3, text_scaling_power=0.6, block_scaling=0.7)
     stage = Classify(3, modality="audio", width=8, batch_size=16, steps=10)
     return stage, ClassifyRun(corpus.view(), pool, one), ("gradients",)
 

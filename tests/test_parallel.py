@@ -91,7 +91,7 @@ def head_runs(corpus, count):
         settings = {"learning_rate": 0.01 * (1 + number), "weight_decay": 0.1, "dropout": 0.1 * number, "input_dropout": 0.1}
         settings |= {"label_smoothing": 0.0, "ema_decay": 0.9, "real_weight": 1.0, "generated_weight": 0.2 * number}
         settings |= {"by_prior": 0.5 * number, "focal_gamma": 0.0, "logit_adjustment": 0.0, "curriculum": 0.5}
-        settings |= {"audio_column_equality": 1.0 - 0.3 * number, "text_column_equality": 1.0, "modality_equality": 0.5}
+        settings |= {"audio_scaling_power": 1.0 - 0.3 * number, "text_scaling_power": 1.0, "block_scaling": 0.5}
         runs.append(ClassifyRun(corpus.view(rows=rows), pool, {k: np.float32(v) for k, v in settings.items()}))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
 

@@ -56,7 +56,7 @@ def test_how_shards_are_read_does_not_make_another_experiment() -> None:
 def test_folders_of_before_heads_could_weigh_columns_are_read_as_they_were():
     config = demo()
     values = to_json(config)
-    later = ("audio_column_equality", "text_column_equality", "modality_equality")
+    later = ("audio_scaling_power", "text_scaling_power", "block_scaling")
     defaults = [values["classify"].pop(name) for name in later]
     assert defaults == [1.0, 1.0, 0.0]
     assert from_json(values) == config

@@ -50,9 +50,9 @@ def generate(corpus, **structure):
 def classify(corpus):
     one = dict.fromkeys(("learning_rate", "dropout", "input_dropout", "ema_decay", "generated_weight"), np.float32(0.1))
     one |= dict.fromkeys(
-        ("weight_decay", "label_smoothing", "focal_gamma", "logit_adjustment", "curriculum", "modality_equality"), np.float32(0)
+        ("weight_decay", "label_smoothing", "focal_gamma", "logit_adjustment", "curriculum", "block_scaling"), np.float32(0)
     )
-    one |= {"real_weight": np.float32(1), "audio_column_equality": np.float32(1), "text_column_equality": np.float32(1)}
+    one |= {"real_weight": np.float32(1), "audio_scaling_power": np.float32(1), "text_scaling_power": np.float32(1)}
     pool = GeneratedRows(np.ones((5, 7), np.float32), np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]], np.int32(5))
     runs = [ClassifyRun(view, pool, one | {"by_prior": np.float32(i % 2)}) for i, view in enumerate(views(corpus))]
     return Classify(3, modality="both", width=8, batch_size=16, steps=7), runs

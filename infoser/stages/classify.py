@@ -43,8 +43,8 @@ class ClassifyRun:
     Attributes:
       view: the fold's training rows.
       generated: the pool that generated rows are drawn from.
-      numbers: learning_rate, weight_decay, dropout, input_dropout, label_smoothing, ema_decay; audio_column_equality,
-        text_column_equality and modality_equality, by which columns count more or less (`Classify.column_factors`);
+      numbers: learning_rate, weight_decay, dropout, input_dropout, label_smoothing, ema_decay; audio_scaling_power,
+        text_scaling_power and block_scaling, by which columns count more or less (`Classify.column_factors`);
         real_weight and generated_weight, the shares of real and generated rows in the loss; by_prior (0: class-balanced
         batches, 1: by prior), focal_gamma and logit_adjustment (0 for none), by which imbalance controls differ; curriculum,
         the share of the generated rows, from the first on, that training begins with (1: all).
@@ -121,35 +121,36 @@ class Classify:
     def init(self, shared: Features, run: ClassifyRun, key: jax.Array) -> ClassifyState:
         """Fresh parameters: the same for all variants of a fold and seed."""
         params = self._model.init(key, self.read(shared, run.view, jnp.zeros(1, jnp.int32)))
-        params = jax.tree.map(jnp.multiply, params, self._shares(params, shared, run))
+        params = jax.tree.map(jnp.multiply, params, self._multipliers(params, shared, run))
         return ClassifyState(params, jax.tree.map(jnp.array, params), adamw(0.0, 0.0).init(params))
 
     def column_factors(self, shared: Features, run: ClassifyRun) -> Float[Array, " dim"]:
-        """What each standardised column is multiplied by, in effect, before the head reads it (see `_shares`).
+        """What each standardised column is multiplied by, in effect, before the head reads it (see `_multipliers`).
 
-        With spread σ and equality p: σ^(1 − p), over a modality divided by the root of its mean square. p = 1 is the
-        autoscaling, p = 0.5 the Pareto scaling and p = 0 the plain centring of doi 10.1186/1471-2164-7-142. A constant column,
-        whose scale is 1, and representations that are appended to the features keep 1. For heads on both, modalities of n
-        columns are multiplied by (N / n)^(b / 2) with N the larger number: with modality equality b = 1 both have the same
-        variance.
+        With standard deviation σ and scaling power p: σ^(1 − p), over a modality divided by the root of its mean square.
+        p = 1 is autoscaling, p = 0.5 Pareto scaling and p = 0 plain centring (doi 10.1186/1471-2164-7-142). A constant column,
+        whose scale is 1, and representations that are appended to the features keep 1. For heads on both, a modality of n
+        columns is multiplied by (N / n)^(b / 2), N the larger number: with block scaling b = 1 both have the same variance.
         """
         view, numbers = run.view, run.numbers
         own = {"audio": view.audio_scale, "text": view.text_scale}
         whole = {"audio": shared.audio_dim, "text": shared.text_dim}
         largest = max(own[name].shape[-1] for name in self.reads)
+        smallest = jnp.finfo(jnp.float32).tiny
         parts = []
         for name in self.reads:
             scale = jnp.asarray(own[name])
             varies, columns = scale != 1.0, scale.shape[-1]
-            factor = jnp.where(varies, scale ** (numbers[f"{name}_column_equality"] - 1.0), 0.0)
+            factor = jnp.where(varies, scale ** (numbers[f"{name}_scaling_power"] - 1.0), 0.0)
+            factor /= jnp.maximum(factor.max(), smallest)  # the squares of small features would be 0
             mean_square = (factor**2).sum() / jnp.maximum(varies.sum(), 1)
-            factor = jnp.where(varies & (mean_square > 0), factor / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1.0)), 1.0)
-            factor = factor * (largest / columns) ** (0.5 * numbers["modality_equality"])
-            parts += [factor, jnp.ones(whole[name] - columns)]
+            factor = jnp.where(varies, factor / jnp.sqrt(jnp.maximum(mean_square, smallest)), 1.0)
+            block = (largest / columns) ** (0.5 * numbers["block_scaling"])
+            parts += [block * factor, jnp.ones(whole[name] - columns)]
         return jnp.concatenate(parts)
 
-    def _shares(self, params: Any, shared: Features, run: ClassifyRun) -> Any:
-        """Factors of the first layer's weights at the start and of Adam's steps: a row of them for each column, else 1.
+    def _multipliers(self, params: Any, shared: Features, run: ClassifyRun) -> Any:
+        """What the first layer's weights at the start and Adam's steps are multiplied by: a row for each column, else 1.
 
         A layer that reads f·x and one that reads x with weights f times as large say the same, and Adam's step does not
         depend on the scale of a gradient: so the head is that of columns multiplied by `column_factors`, and reads x itself.
@@ -212,8 +213,8 @@ class Classify:
         shown = jnp.ceil(share * run.generated.count).astype(jnp.int32)
         run = replace(run, generated=replace(run.generated, count=shown))
         gradients, terms = self.gradients(state, shared, run, key)
-        shares = self._shares(state.params, shared, run)
-        params, optimizer = adamw_step(gradients, state.params, state.optimizer, run.numbers, progress, shares)
+        multipliers = self._multipliers(state.params, shared, run)
+        params, optimizer = adamw_step(gradients, state.params, state.optimizer, run.numbers, progress, multipliers)
         average = moving_average(params, state.average, run.numbers["ema_decay"], progress * self.steps)
         return ClassifyState(params, average, optimizer), terms
 

@@ -31,18 +31,18 @@ def adamw(
     *,
     b1: float = 0.9,
     b2: float = 0.999,
-    shares: Any = None,
+    multipliers: Any = None,
 ) -> optax.GradientTransformation:
     """AdamW (arXiv 1711.05101) whose learning rate falls to 0 by a half cosine over `progress` in [0, 1].
 
     Its state does not depend on the numbers, so the transformation may be built anew in every traced step.
 
     Args:
-      shares: factors of Adam's step, not of the decay: a tree like the parameters, of arrays that broadcast to them; 1 if None.
+      multipliers: of Adam's step, not of the decay: a tree like the parameters, of arrays that broadcast to them.
     """
     rate = learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
     return optax.chain(
-        _scale_by_adam(b1, b2, shares=shares),
+        _scale_by_adam(b1, b2, multipliers=multipliers),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(rate),
     )
@@ -54,10 +54,10 @@ def adamw_step(
     optimizer: optax.OptState,
     numbers: Mapping[str, Any],
     progress: Float[Array, ""],
-    shares: Any = None,
+    multipliers: Any = None,
 ) -> tuple[Any, optax.OptState]:
     """Parameters and the optimiser's state after a step of `adamw` by a run's learning_rate and weight_decay."""
-    transformation = adamw(numbers["learning_rate"], numbers["weight_decay"], progress, shares=shares)
+    transformation = adamw(numbers["learning_rate"], numbers["weight_decay"], progress, multipliers=multipliers)
     updates, optimizer = transformation.update(gradients, optimizer, params)
     return optax.apply_updates(params, updates), optimizer
 
@@ -67,7 +67,7 @@ def adam(learning_rate: Float[Array, ""] | float, *, b1: float, b2: float) -> op
     return optax.chain(_scale_by_adam(b1, b2), optax.scale_by_learning_rate(learning_rate))
 
 
-def _scale_by_adam(b1: float, b2: float, eps: float = 1e-8, shares: Any = None) -> optax.GradientTransformation:
+def _scale_by_adam(b1: float, b2: float, eps: float = 1e-8, multipliers: Any = None) -> optax.GradientTransformation:
     """`optax.scale_by_adam`, its corrections gathered into two scalars (arXiv 1412.6980, end of section 2).
 
     One division and one root for each parameter are left, and no sum is computed twice.
@@ -80,8 +80,8 @@ def _scale_by_adam(b1: float, b2: float, eps: float = 1e-8, shares: Any = None) 
         root = jnp.sqrt(1.0 - b2 ** count.astype(jnp.float32))
         rate = root / (1.0 - b1 ** count.astype(jnp.float32))
         updates = jax.tree.map(lambda m, v: rate * m / (jnp.sqrt(v) + eps * root), mean, square)
-        if shares is not None:
-            updates = jax.tree.map(jnp.multiply, updates, shares)
+        if multipliers is not None:
+            updates = jax.tree.map(jnp.multiply, updates, multipliers)
         return updates, optax.ScaleByAdamState(count, mean, square)
 
     return optax.GradientTransformation(optax.scale_by_adam(b1=b1, b2=b2, eps=eps).init, update)

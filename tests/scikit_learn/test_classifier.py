@@ -82,7 +82,7 @@ def heads_run(monkeypatch, X, y, variant, **changes):
 def test_numbers_of_the_head(monkeypatch, emotions, variant, numbers):
     own = {"real_weight": 1, "generated_weight": 0, "by_prior": 0, "focal_gamma": 0, "logit_adjustment": 0, "curriculum": 1}
     own |= {"learning_rate": 3e-3, "dropout": 0.5, "input_dropout": 0, "label_smoothing": 0, "ema_decay": 0.99}
-    own |= {"audio_column_equality": 1, "text_column_equality": 1, "modality_equality": 0}
+    own |= {"audio_scaling_power": 1, "text_scaling_power": 1, "block_scaling": 0}
     own |= {"weight_decay": 0.1 * 4000 / 60}  # one of 0.1 for 4,000 rows
     run = heads_run(monkeypatch, *emotions, variant, ratio=0.5, row_weight=0.4, weight_decay=0.1)
     assert run.numbers == pytest.approx(own | numbers, rel=1e-6)

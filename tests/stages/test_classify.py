@@ -15,9 +15,9 @@ NUMBERS = {
     "input_dropout": 0.1,
     "label_smoothing": 0.0,
     "ema_decay": 0.9,
-    "audio_column_equality": 1.0,
-    "text_column_equality": 1.0,
-    "modality_equality": 0.0,
+    "audio_scaling_power": 1.0,
+    "text_scaling_power": 1.0,
+    "block_scaling": 0.0,
     "by_prior": 0.0,
     "focal_gamma": 0.0,
     "logit_adjustment": 0.0,
@@ -226,21 +226,21 @@ def test_imbalance_controls_by_hand(corpus, train):
     assert real_loss(focal_gamma=2.0) == pytest.approx(-focal[balanced].mean(), rel=1e-4)
 
 
-def plain_factors(view, column_equality, modality_equality, appended=(0, 0)):
+def plain_factors(view, scaling_power, block_scaling, appended=(0, 0)):
     """Column factors in plain NumPy, by the spreads of the columns, for heads on both."""
     scales, parts = (view.audio_scale, view.text_scale), []
-    for scale, equality, more in zip(scales, column_equality, appended, strict=True):
+    for scale, power, more in zip(scales, scaling_power, appended, strict=True):
         spread = 1 / np.asarray(scale, np.float64)
-        factor = np.where(spread == 1, np.nan, spread) ** (1 - equality)
+        factor = np.where(spread == 1, np.nan, spread) ** (1 - power)
         factor = np.where(np.isnan(factor), 1, factor / np.sqrt(np.nanmean(factor**2)))
-        factor *= (max(map(len, scales)) / len(scale)) ** (modality_equality / 2)
+        factor *= (max(map(len, scales)) / len(scale)) ** (block_scaling / 2)
         parts.append(np.concatenate([factor, np.ones(more)]))
     return np.concatenate(parts)
 
 
-@pytest.mark.parametrize("column_equality", [(0.0, 0.0), (1.0, 0.5), (0.3, 1.0), (1.0, 1.0)])
-@pytest.mark.parametrize("modality_equality", [0.0, 1.0])
-def test_column_factors_by_hand(corpus, column_equality, modality_equality):
+@pytest.mark.parametrize("scaling_power", [(0.0, 0.0), (1.0, 0.5), (0.3, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize("block_scaling", [0.0, 1.0])
+def test_column_factors_by_hand(corpus, scaling_power, block_scaling):
     stage = Classify(n_classes=3, modality="both", width=8, batch_size=16, steps=60)
     view = corpus.view()
     text_scale = np.array(view.text_scale)
@@ -248,20 +248,29 @@ def test_column_factors_by_hand(corpus, column_equality, modality_equality):
     view = view.replace(text_scale=text_scale)
     aligned = np.zeros((1, corpus.text.shape[0], 2), np.float32)
     shared = corpus.features().replace(text_aligned=aligned)
-    own = dict(zip(("audio_column_equality", "text_column_equality"), column_equality, strict=True))
-    one = run(corpus, view=view, modality_equality=modality_equality, **own)
+    own = dict(zip(("audio_scaling_power", "text_scaling_power"), scaling_power, strict=True))
+    one = run(corpus, view=view, block_scaling=block_scaling, **own)
     factors = np.asarray(stage.column_factors(shared, one))
-    np.testing.assert_allclose(factors, plain_factors(view, column_equality, modality_equality, (0, 2)), rtol=1e-5)
-    if modality_equality == 0 and column_equality == (1.0, 1.0):
+    np.testing.assert_allclose(factors, plain_factors(view, scaling_power, block_scaling, (0, 2)), rtol=1e-5)
+    if block_scaling == 0 and scaling_power == (1.0, 1.0):
         assert (factors == 1).all()
-    audio, text = factors[:4] ** 2, np.delete(factors[4:7], 1) ** 2
-    ratio = 1.0 if modality_equality == 0 else len(view.text_scale) / 4
-    assert text.mean() / audio.mean() == pytest.approx(1.0 if modality_equality == 0 else 1 / ratio, rel=1e-5)
+    audio, text = (factors[:4] ** 2).mean(), (np.delete(factors[4:7], 1) ** 2).mean()
+    assert audio == pytest.approx(1, rel=1e-5) and text == pytest.approx(4 / 3 if block_scaling else 1, rel=1e-5)
 
 
-def test_heads_of_one_modality_have_no_balance(corpus):
+def test_factors_of_features_whose_squares_are_no_numbers(corpus):
     view = corpus.view()
-    one = run(corpus, view=view, modality_equality=1.0)
+    small = view.replace(audio_scale=view.audio_scale * np.float32(1e25))
+    factors = [STAGE.column_factors(corpus.features(), run(corpus, view=one, audio_scaling_power=0.0)) for one in (view, small)]
+    np.testing.assert_allclose(factors[1], factors[0], rtol=1e-4)
+    constant = view.replace(audio_scale=np.ones(4, np.float32))
+    of_constant = STAGE.column_factors(corpus.features(), run(corpus, view=constant, audio_scaling_power=0.0))
+    np.testing.assert_array_equal(of_constant, np.ones(4, np.float32))
+
+
+def test_heads_of_one_modality_have_no_block_scaling(corpus):
+    view = corpus.view()
+    one = run(corpus, view=view, block_scaling=1.0)
     for modality, dim in (("audio", 4), ("text", 3)):
         stage = Classify(n_classes=3, modality=modality, width=8, batch_size=16, steps=60)
         np.testing.assert_array_equal(stage.column_factors(corpus.features(), one), np.ones(dim, np.float32))
@@ -279,9 +288,9 @@ def test_a_head_of_factors_is_that_of_multiplied_columns(corpus, train):
         corpus,
         view=view,
         generated=GeneratedRows(pool, target, np.int32(20)),
-        audio_column_equality=0.0,
-        text_column_equality=0.5,
-        modality_equality=1.0,
+        audio_scaling_power=0.0,
+        text_scaling_power=0.5,
+        block_scaling=1.0,
         **settings,
     )
     factors = np.asarray(stage.column_factors(shared, with_factors))
