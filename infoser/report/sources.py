@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -329,5 +330,5 @@ def _compare(config: Any, prefix: str, found: list[dict[str, str]]) -> None:
 
 def _written(value: Any) -> str:
     if isinstance(value, tuple):
-        return " ".join(str(one) for one in value)
+        return shlex.join(str(one) for one in value)  # candidates are of several words each
     return "" if value is None else str(value)
