@@ -219,7 +219,7 @@ class ClassifyConfig:
     """Heads read audio columns divided by this power of their standard deviation. 1: all of the same spread; 0: in the
     proportions that they come in, which is no good where their units differ; the modality as a whole has variance 1."""
     text_scaling_power: float = number(1.0, high=1.0, high_open=False)
-    """The same of text."""
+    """The same power for text columns. 1: all of the same spread; 0: in the proportions that they come in."""
     block_scaling: float = number(0.0, high=1.0, high_open=False)
     """How far heads on both raise the modality of fewer columns. 0: every column counts the same; 1: every modality."""
 
