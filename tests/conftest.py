@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import functools
+import math
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from infoser import progress  # noqa: E402
 from infoser.batch_axis import SINGLE, BatchAxis  # noqa: E402
 from infoser.compilation_cache import forget_if_many  # noqa: E402
 from infoser.corpus import Frames  # noqa: E402
@@ -70,6 +72,12 @@ def few_programs() -> Iterator[None]:
     """Hundreds of tests in one process compile more programs than it may have memory maps; so that no test meets the bound."""
     yield
     forget_if_many(0.1)
+
+
+@pytest.fixture(autouse=True)
+def progress_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps lines of progress out of stderr: whether there are any depends on how fast the machine is just then."""
+    monkeypatch.setattr(progress, "_QUIET_S", math.inf)
 
 
 @pytest.fixture

@@ -19,6 +19,11 @@ from infoser import progress as module
 from infoser.progress import Progress
 
 
+@pytest.fixture(autouse=True)
+def progress_unseen():
+    """It is looked at here."""
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that stands until it is told to go on."""
