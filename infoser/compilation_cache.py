@@ -3,15 +3,17 @@
 JAX keeps them: the key of a program is a hash of the program itself, of the compiler's version and options and of the devices,
 so a program that is found is the one that would have been compiled, and results are the same to the last bit. What is set
 here is where they are and how much of the disk they take. JAX's own settings come first: JAX_COMPILATION_CACHE_DIR names
-another folder, JAX_ENABLE_COMPILATION_CACHE=0 does without.
+another folder, JAX_ENABLE_COMPILATION_CACHE=0 does without. And how chunks of steps are compiled on a CPU.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,12 @@ _QUICK_S = 0.05
 _SUFFIX = "-cache"  # of JAX's files
 _MAPS, _MOST_MAPS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
+#: Of the compiler for CPUs: a loop's arrays are copied only where the order of what reads and writes them demands it. By
+#: default moments are copied in each step, whose old values two other results are computed from.
+_FEWER_COPIES: dict[str, str | bool] = {"xla_cpu_copy_insertion_use_region_analysis": True}
+
 _refused: set[Path] = set()  # folders of which it was said that they can't be used
+_compiled: dict[Any, Any] = {}  # by function and types of its arguments
 
 
 def keep_compiled() -> Path | None:
@@ -56,6 +63,38 @@ def keep_compiled() -> Path | None:
     return folder
 
 
+def cpu_options() -> dict[str, str | bool]:
+    """The options of the compiler that `with_fewer_copies` sets; none on other devices and where it does not know them."""
+    return _FEWER_COPIES if jax.default_backend() == "cpu" and _knows_options() else {}
+
+
+def with_fewer_copies(function: Any) -> Callable[..., Any]:
+    """A jitted or pmapped function of positional arguments, compiled with `cpu_options`; itself where there are none.
+
+    It computes the same numbers to the last bit (`tests/test_compilation_cache.py`).
+    """
+    if not cpu_options():
+        return function
+
+    def call(*arguments: Any) -> Any:
+        leaves, tree = jax.tree.flatten(arguments)
+        key = function, tree, tuple(jax.typeof(leaf) for leaf in leaves)
+        if key not in _compiled:
+            _compiled[key] = function.lower(*arguments).compile(cpu_options())
+        return _compiled[key](*arguments)
+
+    return call
+
+
+@functools.cache
+def _knows_options() -> bool:
+    try:
+        jax.jit(lambda: 0).lower().compile(dict(_FEWER_COPIES))
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
 def forget_if_many(share: float = 0.4) -> bool:
     """Forgets this process' compiled programs where they have come near the number of memory maps that a process may have.
 
@@ -74,6 +113,7 @@ def forget_if_many(share: float = 0.4) -> bool:
                 return False
     except (OSError, ValueError):
         return False
+    _compiled.clear()
     jax.clear_caches()
     gc.collect()
     return True

@@ -22,6 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from infoser import exchange, host_resources, hosts
 from infoser.batch_axis import SINGLE, BatchAxis
+from infoser.compilation_cache import with_fewer_copies
 from infoser.errors import InfoserError
 from infoser.lifting import Stage, Streamed, lifted, one_by_one, rows_of_chunk
 
@@ -285,7 +286,7 @@ def _runs_function(stage: Any, name: str, static: tuple[int, ...], streamed: boo
     donated = (0,) if name == "chunk" else ()
     # Without communication, each host's devices are a program of their own.
     devices = exchange.own_devices() if hosts.count() > 1 else None
-    return jax.pmap(lifted(stage, name, static), in_axes=axes, donate_argnums=donated, devices=devices)
+    return _compiled(jax.pmap(lifted(stage, name, static), in_axes=axes, donate_argnums=donated, devices=devices))
 
 
 @functools.cache
@@ -298,13 +299,20 @@ def _whole_function(stage: Any, name: str, static: tuple[int, ...]) -> Callable[
 def _data_function(stage: Any, length: int, streamed: bool) -> Callable[..., Any]:
     """A chunk compiled for batches divided over the devices: the device's number is the only thing that is mapped."""
     chunk = lifted(stage, "chunk", (length,))
-    return jax.pmap(
-        lambda _, *arguments: chunk(*arguments),
-        axis_name=stage.axis.name,
-        devices=exchange.all_devices() if hosts.count() > 1 else None,
-        in_axes=(0, None, Streamed(None, 0) if streamed else None, None, None, None),
-        out_axes=(None, None, None),  # pyright: ignore[reportArgumentType]
+    return _compiled(
+        jax.pmap(
+            lambda _, *arguments: chunk(*arguments),
+            axis_name=stage.axis.name,
+            devices=exchange.all_devices() if hosts.count() > 1 else None,
+            in_axes=(0, None, Streamed(None, 0) if streamed else None, None, None, None),
+            out_axes=(None, None, None),  # pyright: ignore[reportArgumentType]
+        )
     )
+
+
+def _compiled(function: Any) -> Callable[..., Any]:
+    """With the compiler's options; of several hosts each call turns its arrays into global ones first, which needs `pmap`."""
+    return function if hosts.count() > 1 else with_fewer_copies(function)
 
 
 def undivided(stage: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from infoser import compilation_cache
-from infoser.compilation_cache import forget_if_many, keep_compiled
+from infoser.compilation_cache import cpu_options, forget_if_many, keep_compiled, with_fewer_copies
 from infoser.host_resources import user_cache_folder
 
 OPTIONS = ("jax_compilation_cache_dir", "jax_enable_compilation_cache", "jax_persistent_cache_min_compile_time_secs")
@@ -127,11 +130,66 @@ def test_a_program_that_is_found_gives_the_same_numbers(tmp_path: Path) -> None:
     assert first["hash"] == second["hash"] == off["hash"]
 
 
+def adam_steps(length: int) -> Any:
+    """Gradients, moments and parameters in a loop: what training steps carry."""
+
+    def step(_: Any, carry: Any) -> Any:
+        params, mean, square, noise = carry
+        gradient = jnp.tanh(noise @ params)
+        new = 0.5 * mean + 0.5 * gradient, 0.9 * square + 0.1 * gradient**2
+        return params - 1e-2 * new[0] / (jnp.sqrt(new[1]) + 1e-8), *new, noise + params.mean()
+
+    def train(carry: Any) -> Any:
+        return jax.lax.fori_loop(0, length, step, carry)
+
+    return train
+
+
+def carried() -> tuple[jax.Array, ...]:
+    params, noise = (jax.random.normal(jax.random.key(number), (128, 128)) for number in range(2))
+    return params, jnp.zeros_like(params), jnp.zeros_like(params), noise
+
+
+@pytest.mark.usefixtures("optimised")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the option is of the compiler for CPUs")
+def test_fewer_copies_give_the_same_numbers() -> None:
+    assert cpu_options()
+    plain = jax.jit(adam_steps(20), donate_argnums=0)
+    quick = with_fewer_copies(jax.jit(adam_steps(20), donate_argnums=0))
+    for one, other in zip(plain(carried()), quick(carried()), strict=True):
+        np.testing.assert_array_equal(one, other)
+    copies = [
+        len(re.findall(r"= f32\[128,128\]\S* copy\(", plain.lower(carried()).compile(options).as_text()))
+        for options in (None, cpu_options())
+    ]
+    assert copies[0] > copies[1] == 0
+
+
+def test_a_compiler_that_does_not_know_the_option_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation_cache, "_FEWER_COPIES", {"xla_cpu_no_such_option": True})
+    compilation_cache._knows_options.cache_clear()
+    try:
+        function = jax.jit(lambda x: x + 1)
+        assert cpu_options() == {} and with_fewer_copies(function) is function
+    finally:
+        compilation_cache._knows_options.cache_clear()
+
+
+def test_with_fewer_copies_is_compiled_once_for_each_type_and_structure() -> None:
+    traces: list[int] = []
+    double = with_fewer_copies(jax.jit(lambda tree, x: traces.append(1) or jax.tree.map(lambda leaf: 2 * leaf + x, tree)))
+    for _ in range(2):
+        np.testing.assert_array_equal(double({"a": np.arange(3.0)}, 1.0)["a"], [1.0, 3.0, 5.0])
+    assert len(traces) == 1
+    assert double({"a": np.arange(3)}, 1)["a"].dtype == np.int32 and len(traces) == 2
+    assert double([np.arange(4.0)], 1.0)[0].shape == (4,) and len(traces) == 3
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux bounds a process' memory maps")
 def test_programs_are_forgotten_before_their_memory_maps_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     double = jax.jit(lambda x: 2 * x)
     traces: list[int] = []
-    count = jax.jit(lambda x: traces.append(1) or x + 1)
+    count = with_fewer_copies(jax.jit(lambda x: traces.append(1) or x + 1))
     assert not forget_if_many()
     assert count(1) == 2 and count(1) == 2 and double(2) == 4 and len(traces) == 1
     most = tmp_path / "max_map_count"

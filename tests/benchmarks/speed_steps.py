@@ -13,7 +13,7 @@ import torch
 import torch_twin
 from torch_twin import Sizes
 
-from infoser import lifting, parallel
+from infoser import compilation_cache, lifting, parallel
 from infoser.config import GenerateConfig, numbers
 from infoser.fold_view import Features, FoldView
 from infoser.stages.generate import Generate, GenerateRun
@@ -69,7 +69,8 @@ def chunked(sizes: Sizes, rows: int = ROWS) -> tuple[Side, Any]:
 
     def take(n: int) -> None:
         if n not in compiled:
-            compiled[n] = jax.jit(lifting.lifted(stage, "chunk", (n,)), donate_argnums=0)
+            options = compilation_cache.cpu_options()
+            compiled[n] = jax.jit(lifting.lifted(stage, "chunk", (n,)), donate_argnums=0, compiler_options=options)
         state, means, _ = compiled[n](held[0], shared, runs, keys, jnp.int32(held[1]))
         jax.block_until_ready(means)
         held[:] = [state, held[1] + n]
@@ -130,24 +131,56 @@ def twin(sizes: Sizes, *, compiled: bool, threads: int, device: str, optimizer: 
     return Side(f"{name}, {threads} threads" if device == "cpu" else name, take)
 
 
-def flops(sizes: Sizes) -> int:
-    """Floating-point operations of a step's matrix products, counted by hand.
-
-    Forward, a product of (batch, a) and (a, b) takes 2·batch·a·b; towards its input and towards its weights as many each.
-    """
+def products(sizes: Sizes) -> dict[str, list[tuple[int, int]]]:
+    """The matrix products of a step, by hand: (a, b) of each layer that a batch is sent through forward, and of those whose
+    slopes are taken towards the layer's input and towards its weights."""
     width, condition = sizes.width, sizes.classes + sizes.text
-    first, hidden, last = (sizes.latent + condition) * width, width * width, width * sizes.audio
-    generator, into, project, score = first + hidden + last, sizes.audio * width, condition * width, width
-    discriminator = into + hidden + project + score
-    heads = width * (sizes.classes + 2 * sizes.text)
-    step_of_d = generator + 2 * discriminator  # forward, real and generated
-    step_of_d += 2 * (discriminator + hidden + score)  # towards all weights, and the second layer's and the head's inputs
-    step_of_d += hidden + into  # R1: the slope
-    step_of_d += 2 * (hidden + into)  # and back through it
-    step_of_g = generator + discriminator + into + heads  # forward
-    step_of_g += (hidden + into + score) + 2 * (into + heads)  # back through D, towards its input alone, and Q
-    step_of_g += generator + hidden + last  # G's weights, and the inputs of all layers but the first
-    return 2 * sizes.batch * (step_of_d + step_of_g)
+    generator = [(sizes.latent + condition, width), (width, width), (width, sizes.audio)]
+    into, hidden, score = (sizes.audio, width), (width, width), (width, 1)
+    discriminator = [into, hidden, (condition, width), score]
+    heads = (width, sizes.classes + 2 * sizes.text)
+    of_d = {
+        "forward": [*generator, *discriminator, *discriminator, into, hidden],  # generated and real; back through R1's slope
+        "inputs": [hidden, score, hidden, score, hidden, into],  # of the second layer and the head, twice; R1's slope
+        "weights": [*discriminator, *discriminator, hidden, into],
+    }
+    of_g = {
+        "forward": [*generator, *discriminator, into, heads],  # G, D and Q
+        "inputs": [hidden, into, score, into, heads, *generator[1:]],  # D's towards its input alone
+        "weights": [into, heads, *generator],
+    }
+    return {name: of_d[name] + of_g[name] for name in of_d}
+
+
+def flops(sizes: Sizes) -> int:
+    """Floating-point operations of a step's matrix products; one of (batch, a) and (a, b) takes 2·batch·a·b either way."""
+    return 2 * sizes.batch * sum(a * b for layers in products(sizes).values() for a, b in layers)
+
+
+def products_alone(sizes: Sizes) -> Side:
+    """All products of a step and nothing else, compiled as a step is: what the compiler's products leave to be had."""
+    rng = np.random.default_rng(0)
+    equations = {"forward": "ra,ab->rb", "inputs": "rb,ab->ra", "weights": "ra,rb->ab"}
+    factors, written = [], []
+    for name, layers in products(sizes).items():
+        for a, b in layers:
+            dims = {"r": sizes.batch, "a": a, "b": b}
+            left, right = equations[name].split("->")[0].split(",")
+            shapes = [[dims[one] for one in side] for side in (left, right)]
+            factors.append([jnp.asarray(rng.standard_normal(shape, np.float32)) for shape in shapes])
+            written.append(equations[name])
+
+    def body(_: Any, carry: Any) -> Any:
+        lefts, _ = carry
+        done = [jnp.einsum(equation, left, right) for equation, left, (_, right) in zip(written, lefts, factors, strict=True)]
+        # Each depends on the one before, so that none is taken out of the loop.
+        return [left.at[0, 0].set(1e-3 * one[0, 0]) for left, one in zip(lefts, done, strict=True)], done
+
+    lefts = [left for left, _ in factors]
+    shapes = [jax.eval_shape(lambda a, b, e=e: jnp.einsum(e, a, b), *pair) for e, pair in zip(written, factors, strict=True)]
+    zeros = [jnp.zeros(one.shape, one.dtype) for one in shapes]
+    run = jax.jit(lambda n: jax.lax.fori_loop(0, n, body, (lefts, zeros))[1], compiler_options=compilation_cache.cpu_options())
+    return Side("infoser, products alone", lambda n: jax.block_until_ready(run(n)))
 
 
 def least_bytes(sizes: Sizes) -> int:
