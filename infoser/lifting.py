@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from infoser.threefry import typed_key
+
 NEVER = np.iinfo(np.int32).max
 
 #: How often each compiled function was traced, by (stage name, function); read by tests.
@@ -111,7 +113,8 @@ def lifted(stage: Any, name: str, static: tuple[int, ...]) -> Callable[..., Any]
     def chunk(state: Any, shared: Any, runs: Any, keys: Any, start: Any) -> Any:
         trace_counts[stage.name, name] += 1
         shared = _joined(shared)
-        return lift(lambda s, run, key: _chunk(stage, static[0], s, shared, run, _typed(stage, key), start))(state, runs, keys)
+        own = functools.partial(_typed, stage, one_pass=one_by_one())
+        return lift(lambda s, run, key: _chunk(stage, static[0], s, shared, run, own(key), start))(state, runs, keys)
 
     def outputs(state: Any, shared: Any, runs: Any, keys: Any) -> Any:
         trace_counts[stage.name, name] += 1
@@ -137,9 +140,9 @@ def _joined(shared: Any) -> Any:
     return shared.resident.joined(shared.table) if isinstance(shared, Streamed) else shared
 
 
-def _typed(stage: Stage, key: jax.Array) -> jax.Array:
+def _typed(stage: Stage, key: jax.Array, *, one_pass: bool = False) -> jax.Array:
     """The key of a run and stage, from the run's raw key."""
-    return jax.random.fold_in(jax.random.wrap_key_data(key), zlib.crc32(stage.name.encode()) & 0x7FFFFFFF)
+    return jax.random.fold_in(typed_key(key, one_pass=one_pass), zlib.crc32(stage.name.encode()) & 0x7FFFFFFF)
 
 
 def _chunk(

@@ -47,6 +47,7 @@ LAYERS = (
         "run_folder",
         "final_folder",
         "synthetic",
+        "threefry",
         "validation",
         "variants",
     ),
