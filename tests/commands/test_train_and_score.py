@@ -186,7 +186,8 @@ def test_a_new_process_scores_the_same_to_the_last_digit(demo: Any, in_new_proce
     before = files(demo.folder)
     outcome = in_new_process("eval.py", "score", demo.folder)
     assert outcome.status == 0
-    assert all(line.startswith("restoring ") for line in outcome.err.splitlines()), outcome.err  # said where it takes long
+    # What takes long on a slow machine is said.
+    assert all(line.startswith(("restoring ", "drawing ")) for line in outcome.err.splitlines()), outcome.err
     *tables, last = outcome.out.splitlines()
     assert last == f"the same as {demo.folder / 'results.json'}, to the last digit"
     assert tables == demo.outcome.out.splitlines()[:-1]

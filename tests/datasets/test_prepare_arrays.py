@@ -261,7 +261,8 @@ def test_the_command_from_the_shell(arrays: Arrays, save: Save, tmp_path: Path) 
     command = [sys.executable, "-W", "error", "datasets/prepare.py", "arrays", "--source", str(save(arrays))]
     command += ["--data-dir", str(tmp_path / "data"), "--name"]
     good = subprocess.run([*command, "mine"], cwd=ROOT, capture_output=True, text=True)
-    assert (good.returncode, good.stderr) == (0, "")
+    # On a slow machine there is progress.
+    assert good.returncode == 0 and all(line.startswith("writing mine: ") for line in good.stderr.splitlines()), good.stderr
     assert len(read_corpus(tmp_path / "data", "mine")) == 12
     bad = subprocess.run([*command, "m/ne"], cwd=ROOT, capture_output=True, text=True)
     assert bad.returncode == 2 and bad.stdout == "" and bad.stderr.startswith("error: 'm/ne' cannot name a corpus")
