@@ -52,7 +52,7 @@ def _computed_once(key: jax.Array, function: Any) -> Any:
 
 def _counts(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     if math.prod(shape) >= 2**32:
-        raise NotImplementedError("more than 2³² random numbers at once")
+        raise ValueError(f"{shape} are more random numbers at once than a word of 32 bits counts")
     return jnp.zeros(shape, jnp.uint32), jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
 
 

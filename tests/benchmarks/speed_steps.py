@@ -13,7 +13,8 @@ import torch
 import torch_twin
 from torch_twin import Sizes
 
-from infoser import compilation_cache, lifting, parallel
+from infoser import lifting, parallel
+from infoser.compilation_cache import with_fewer_copies
 from infoser.config import GenerateConfig, numbers
 from infoser.fold_view import Features, FoldView
 from infoser.stages.generate import Generate, GenerateRun
@@ -69,8 +70,7 @@ def chunked(sizes: Sizes, rows: int = ROWS) -> tuple[Side, Any]:
 
     def take(n: int) -> None:
         if n not in compiled:
-            options = compilation_cache.cpu_options()
-            compiled[n] = jax.jit(lifting.lifted(stage, "chunk", (n,)), donate_argnums=0, compiler_options=options)
+            compiled[n] = with_fewer_copies(jax.jit(lifting.lifted(stage, "chunk", (n,)), donate_argnums=0))
         state, means, _ = compiled[n](held[0], shared, runs, keys, jnp.int32(held[1]))
         jax.block_until_ready(means)
         held[:] = [state, held[1] + n]
@@ -173,13 +173,13 @@ def products_alone(sizes: Sizes) -> Side:
     def body(_: Any, carry: Any) -> Any:
         lefts, _ = carry
         done = [jnp.einsum(equation, left, right) for equation, left, (_, right) in zip(written, lefts, factors, strict=True)]
-        # Each depends on the one before, so that none is taken out of the loop.
+        # Each turn's products depend on the turn before, so that none is taken out of the loop.
         return [left.at[0, 0].set(1e-3 * one[0, 0]) for left, one in zip(lefts, done, strict=True)], done
 
     lefts = [left for left, _ in factors]
     shapes = [jax.eval_shape(lambda a, b, e=e: jnp.einsum(e, a, b), *pair) for e, pair in zip(written, factors, strict=True)]
     zeros = [jnp.zeros(one.shape, one.dtype) for one in shapes]
-    run = jax.jit(lambda n: jax.lax.fori_loop(0, n, body, (lefts, zeros))[1], compiler_options=compilation_cache.cpu_options())
+    run = with_fewer_copies(jax.jit(lambda n: jax.lax.fori_loop(0, n, body, (lefts, zeros))[1]))
     return Side("infoser, products alone", lambda n: jax.block_until_ready(run(n)))
 
 
