@@ -20,25 +20,21 @@ _LONG = "classify.dropout=0.2 classify.ema-decay=0.998 classify.input-dropout=0.
 _LONG += " classify.learning-rate=0.002 classify.steps=1200"
 #: Text in the proportions that its encoder gave it, and audio as much as text, however few columns it has.
 _EQUAL = "classify.block-scaling=1 classify.text-scaling-power=0"
-#: What `selected` is chosen among: variant, and settings that depart from the command line's. The first is taken unless
-#: another gains more on dev parts than the gain's standard error.
+#: Heads that both lists have, so that what sets the two apart is what was added. The first is taken unless another gains more
+#: on dev parts than the gain's standard error.
+_SHARED = ("none", f"none {_LONG}", f"none {_LONG} {_EQUAL}", "none classify.dropout=0.7")
+#: What `selected` is chosen among: variant, and settings that depart from the command line's.
 CANDIDATES = (
-    "none",
-    f"none {_LONG}",
-    f"none {_LONG} space=joined",
+    *_SHARED,
     f"none {_LONG} {_EQUAL} space=joined",
     f"teacher {_EQUAL} generate.row-weight=1 space=joined",
-    "noise generate.row-weight=1",
     "infogan-notext generate.class-mi-weight=0.03 generate.keep-by=teacher generate.label-by=teacher generate.ratio=0.5",
 )
-#: What `none` is chosen among: as many, of the head alone (for audio, which scaling of text does not concern, six of either
-#: list differ). A shorter list, of a corpus without text, has the first of them.
+#: What `none` is chosen among: as many, of the head alone (for audio, which scaling of text does not concern, six differ). A
+#: shorter list, of a corpus without text, has the first of them.
 NONE_CANDIDATES = (
-    "none",
-    f"none {_LONG}",
-    f"none {_LONG} {_EQUAL}",
+    *_SHARED,
     "none classify.weight-decay=3",
-    "none classify.dropout=0.7",
     "none classify.label-smoothing=0.1",
     "none classify.weight-decay=0.3",
 )

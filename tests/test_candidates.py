@@ -19,8 +19,11 @@ def test_the_committed_lists_are_equally_long_and_all_of_it_can_be_had() -> None
     assert notes == () and found.cell == "select=dev" and found.label_fraction == 1
     selected, none = found.lists["selected"], found.lists["none"]
     assert len(set(selected)) == len(CANDIDATES) and len(set(none)) == len(NONE_CANDIDATES)
-    # Each list begins with the plain default, which selected can fall back on, and none's are heads and nothing else.
+    # Each list begins with the plain default, and none's are heads and nothing else.
     assert selected[0] == none[0] == ("", "none")
+    # What selected adds nothing to are heads that none has too.
+    plain = [(cell, variant) for cell, variant in selected if variant == "none" and "joined" not in cell]
+    assert len(plain) == 4 and plain == [arm for arm in selected if arm in none]
     assert {variant for _, variant in none} == {"none"}
     assert all(key.startswith("classify.") for cell, _ in none for key in overrides_of(cell))
 
@@ -29,7 +32,7 @@ def test_the_committed_list_varies_what_it_should() -> None:
     told = {word.partition("=")[0] for text in CANDIDATES for word in text.split()[1:]}
     assert {"generate.ratio", "generate.row-weight", "generate.keep-by", "space"} <= told <= set(SETTINGS)
     assert any("mi-weight" in key for key in told) and any(key.startswith("classify.") for key in told)
-    assert {text.split()[0] for text in CANDIDATES} >= {"none", "noise", "teacher", "infogan-notext"}
+    assert {text.split()[0] for text in CANDIDATES} >= {"none", "teacher", "infogan-notext"}
 
 
 def test_without_text_both_lists_are_shorter_and_it_is_said() -> None:
@@ -66,7 +69,7 @@ def test_candidates_are_chosen_among_at_every_label_fraction_and_in_no_other_cel
 def test_beside_a_base_cell_that_is_called_by_its_space_every_cell_names_it() -> None:
     (found,), notes = asked("--space", "joined")
     assert found.cell == "select=dev space=joined"
-    assert found.lists["none"][3] == ("classify.weight-decay=3 space=joined", "none")
+    assert found.lists["none"][4] == ("classify.weight-decay=3 space=joined", "none")
     # What differs from others in the space alone is not compared twice, and the other list is as short.
     assert "1 of 7 left out, the same as one before, here: none classify.dropout=0.2" in notes[0]
     assert len(found.lists["selected"]) == len(found.lists["none"]) == 6
