@@ -18,6 +18,7 @@ from infoser.metrics.classification import confusion_matrix, unweighted_average_
 from infoser.overrides import overrides_of, written
 from infoser.parts import ArmName
 from infoser.runs import HeadOutputs
+from infoser.variants import REFERENCE
 
 #: Confusion counts of a candidate by arm, modality, inner fold, outer fold and seed.
 Counts = dict[tuple[ArmName, str, str, str, int], np.ndarray]
@@ -32,9 +33,9 @@ class Chosen:
     Attributes:
       rows: for each purpose and candidate, as plain JSON values: `cell, label_fraction, variant` (selected or none), `modality,
         fold, seed` (None where the seeds share one choice), `candidate, candidate_variant, candidate_cell`, `dev_ua` (mean over
-        seeds of the UA of all dev rows together; None without any), `dev_gain` (mean over dev parts of the UA less the first
-        candidate's), `dev_gain_se` (its standard error; None with fewer than two parts), `dev_utterances` (of all seeds
-        together), `chosen`.
+        seeds of the UA of all dev rows together; None without any), `compared_with` (the candidate that it had to gain over),
+        `dev_gain` (mean over dev parts of the UA less that one's), `dev_gain_se` (its standard error; None with fewer than
+        two parts), `dev_utterances` (of all seeds together), `chosen`.
       notes: what a reader has to know.
     """
 
@@ -92,13 +93,15 @@ def compared(
     modalities: Sequence[str],
     n_classes: int,
 ) -> Chosen:
-    """What each candidate comes to, and what is taken of each list: the best of those that are told from its first.
+    """What each candidate comes to, and what is taken of each list, in two steps.
 
-    A candidate is told from the first where its mean gain over dev parts is above the gain's standard error; of several as good
-    the first is taken. The idea is the rule of one standard error (Breiman et al., Classification and Regression Trees, 1984,
-    section 3.4.3), which asks less of the first: it stands within one error of the best. Dev parts are small and the greatest
-    of many noisy figures says little; this makes it rarer that noise chooses, not rare (`tests/battery/choice_rule.py`). Where
-    one part is all there is, there is no error: the best is taken, and that is said.
+    First the best of the heads that `none` has too, among the list's first and those that are told from it: whose mean gain
+    over dev parts is above the gain's standard error. Then the best of that head and of the other candidates that are told from
+    it alike: what adds something has to gain over the best head without it, not over a default that a better head beats anyway.
+    Of several as good the first is taken. The idea is the rule of one standard error (Breiman et al., Classification and
+    Regression Trees, 1984, section 3.4.3), which asks less of the first: it stands within one error of the best. Dev parts are
+    small and the greatest of many noisy figures says little; this makes it rarer that noise chooses, not rare
+    (`tests/battery/choice_rule.py`). Where one part is all there is, there is no error: the best is taken, and that is said.
 
     With all labels, all seeds are chosen for together, by the mean of their UA. With fewer, every seed by itself: another has
     other labels, which it may not see.
@@ -137,13 +140,14 @@ def compared(
                 }
                 for name, arms in selection.lists.items():
                     scores = [_mean_ua(whole[arm]) for arm in arms]
-                    gains = [gain_over(by_part[arm], by_part[arms[0]]) for arm in arms]
-                    best = best_of(scores, gains)
+                    plain = [arm in selection.lists[REFERENCE] for arm in arms]
+                    best, rivals, gains = stepwise(scores, [by_part[arm] for arm in arms], plain)
                     rows += [
                         {"cell": selection.cell, "label_fraction": selection.label_fraction, "variant": name}
                         | {"modality": modality, **purpose}
                         | {"candidate": candidate_name(arm), "candidate_variant": arm[1], "candidate_cell": arm[0]}
-                        | {"dev_ua": scores[place], "dev_gain": gains[place][0], "dev_gain_se": gains[place][1]}
+                        | {"dev_ua": scores[place], "compared_with": candidate_name(arms[rivals[place]])}
+                        | {"dev_gain": gains[place][0], "dev_gain_se": gains[place][1]}
                         | {"dev_utterances": int(whole[arm].sum()), "chosen": place == best}
                         for place, arm in enumerate(arms)
                     ]
@@ -155,8 +159,32 @@ def compared(
     return Chosen(rows, notes)
 
 
+def stepwise(
+    scores: Sequence[float | None], by_part: Sequence[Sequence[float | None]], plain: Sequence[bool]
+) -> tuple[int, list[int], list[tuple[float | None, float | None]]]:
+    """The place of the candidate that is taken, by the two steps that `compared` describes.
+
+    Args:
+      scores: UA of each candidate on all dev rows together, None without any.
+      by_part: UA of each on every dev part, None where it has no rows.
+      plain: which are heads that `none` has too; the first is.
+
+    Returns:
+      The place, that of each candidate's rival, and each one's gain over its rival (mean over dev parts, standard error).
+    """
+
+    def best(open_to: list[int]) -> int:
+        gains = [gain_over(by_part[place], by_part[open_to[0]]) for place in open_to]
+        return open_to[best_of([scores[place] for place in open_to], gains)]
+
+    head = best([place for place, own in enumerate(plain) if own])
+    rivals = [0 if own else head for own in plain]
+    taken = best([head, *(place for place, own in enumerate(plain) if not own)])
+    return taken, rivals, [gain_over(own, by_part[rival]) for own, rival in zip(by_part, rivals, strict=True)]
+
+
 def best_of(scores: Sequence[float | None], gains: Sequence[tuple[float | None, float | None]]) -> int:
-    """The place of the candidate that is taken, by the rule that `compared` describes.
+    """The place of the best of the first candidate and of those that are told from it.
 
     Args:
       scores: UA of each candidate on all dev rows together, None without any.

@@ -127,6 +127,43 @@ def test_one_is_taken_only_if_its_gain_over_the_first_is_above_the_gain_s_standa
     assert [row["chosen"] for row in rows] == [True, False, False]
 
 
+def test_what_adds_something_has_to_gain_over_the_best_head_that_none_has_too() -> None:
+    plain = [True, True, False, False]
+    first, head = [0.5, 0.5, 0.5, 0.5], [0.6, 0.58, 0.61, 0.59]
+    # Both others are told from the first and have more than the head in all; one by 1, 1, 1 and 0 points, which is above their
+    # error, the other by more, of which the error is more still.
+    least, most = [0.61, 0.59, 0.62, 0.59], [0.7, 0.55, 0.7, 0.53]
+    parts = [first, head, most, least]
+    taken, rivals, gains = choosing.stepwise([np.mean(own) for own in parts], parts, plain)
+    assert (taken, rivals) == (3, [0, 0, 1, 1])
+    error = np.std([0.1, -0.03, 0.09, -0.06], ddof=1) / 2
+    assert gains[2] == pytest.approx((0.025, error)) and error > 0.025
+    assert gains[3] == pytest.approx((0.0075, 0.0025))
+    # A head that is not told from the first is nobody's rival.
+    unsure = [0.9, 0.2, 0.9, 0.2]
+    taken, rivals, _ = choosing.stepwise([np.mean(own) for own in (first, unsure, least)], [first, unsure, least], plain[:3])
+    assert (taken, rivals) == (2, [0, 0, 0])
+    # None is told from the head, though each is from the first.
+    parts = [first, head, most, [own - 0.001 for own in head]]
+    assert choosing.stepwise([np.mean(own) for own in parts], parts, plain)[0] == 1
+    # Of a single part there is no error, and the best is taken.
+    assert choosing.stepwise([0.5, 0.7, 0.6], [[0.5], [0.7], [0.6]], plain[:3])[0] == 1
+    assert choosing.stepwise([0.5, 0.6, 0.7], [[0.5], [0.6], [0.7]], plain[:3])[0] == 2
+    assert choosing.stepwise([None] * 3, [[None]] * 3, plain[:3])[0] == 0
+
+
+def test_the_row_says_what_a_candidate_had_to_gain_over() -> None:
+    shared = dataclasses.replace(selection(), lists={"selected": (ARMS[0], HEADS[1], ARMS[1]), "none": HEADS})
+    counts = of_parts(first=[50, 50, 50, 50], second=[52, 52, 52, 50], third=[50, 50, 50, 50])
+    better = {(HEADS[1], *key[1:]): own + np.array([[0, 0], [-10, 10]]) for key, own in counts.items() if key[0] == ARMS[0]}
+    own = {0: list(inner(1.0).values())}
+    found = choosing.compared(shared, own, counts | better, folds=NAMES[:1], modalities=["audio"], n_classes=2)
+    rows = [row for row in found.rows if row["variant"] == "selected"]
+    assert [row["compared_with"] for row in rows] == ["none", "none", "none classify.dropout=0.1"]
+    assert [row["dev_gain"] for row in rows] == pytest.approx([0.0, 0.05, -0.0425])
+    assert [row["chosen"] for row in rows] == [False, True, False]
+
+
 def test_with_fewer_labels_every_seed_is_chosen_for_by_itself_on_the_labels_that_it_may_see() -> None:
     given = heads(inner(0.1), (0, 1), {})
     found = chosen(0.1, (0, 1), given)

@@ -144,8 +144,9 @@ def chosen(sources: Sources) -> list[Table]:
     """What was chosen for every fold, and what every candidate came to."""
     rows = sources.results["selection"]
     what = (
-        "by pooled UA on dev rows of the training part, all inner folds together, averaged over seeds, among the first and "
-        "those that gain more over it than the gain's standard error; with fewer labels, for every seed by itself"
+        "by pooled UA on dev rows of the training part, all inner folds together, averaged over seeds: first a head of "
+        "those that none has too, the first or one that gains more over it than the gain's standard error; then that head or "
+        "another candidate that gains more over it than that gain's error; with fewer labels, for every seed by itself"
     )
     columns = (
         text("chosen among candidates of", "variant"),
@@ -154,7 +155,8 @@ def chosen(sources: Sources) -> list[Table]:
         text("fold", "fold"),
         text("candidate", "candidate", most=SETTINGS),
         percent("dev UA", "dev_ua"),
-        percent("gain over the first ± its error", "dev_gain", "dev_gain_se", rest=" ± {}", about="over dev parts"),
+        percent("gain ± its error", "dev_gain", "dev_gain_se", rest=" ± {}", about="over dev parts"),
+        text("over", "compared_with", most=SETTINGS),
         count("dev utterances", "dev_utterances", "of all seeds together"),
         count("seed", "seed"),
     )

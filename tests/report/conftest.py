@@ -209,7 +209,14 @@ def _selection() -> list[dict[str, Any]]:
     return [
         name
         | {"fold": fold, "candidate": one, "candidate_variant": one, "candidate_cell": ""}
-        | {"dev_ua": ua, "dev_gain": gain, "dev_gain_se": se, "dev_utterances": n, "chosen": one == "none"}
+        | {
+            "dev_ua": ua,
+            "compared_with": "none",
+            "dev_gain": gain,
+            "dev_gain_se": se,
+            "dev_utterances": n,
+            "chosen": one == "none",
+        }
         for fold, one, ua, gain, se, n in (
             ("session1", "none", 0.512345, 0.0, 0.0, 96),
             ("session1", "infogan", 0.523456, 0.011111, 0.012345, 96),

@@ -245,7 +245,7 @@ FIELDS = {
     "real rows": ("real", "real_standard_error"),
     "null": ("null", "null_standard_error"),
     "dev UA": ("dev_ua",),
-    "gain over the first ± its error": ("dev_gain", "dev_gain_se"),
+    "gain ± its error": ("dev_gain", "dev_gain_se"),
     "dev utterances": ("dev_utterances",),
     "ECE": ("ece",),
     "NLL, nats": ("nll_nats",),
