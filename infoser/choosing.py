@@ -95,8 +95,8 @@ def compared(
 ) -> Chosen:
     """What each candidate comes to, and what is taken of each list, in two steps.
 
-    First the best of the heads that `none` has too, among the list's first and those that are told from it: whose mean gain
-    over dev parts is above the gain's standard error. Then the best of that head and of the other candidates that are told from
+    First the list's first, or the best of the heads that `none` has too and that are told from it: whose mean gain over dev
+    parts is above the gain's standard error. Then the best of that head and of the other candidates that are told from
     it alike: what adds something has to gain over the best head without it, not over a default that a better head beats anyway.
     Of several as good the first is taken. The idea is the rule of one standard error (Breiman et al., Classification and
     Regression Trees, 1984, section 3.4.3), which asks less of the first: it stands within one error of the best. Dev parts are
@@ -140,7 +140,7 @@ def compared(
                 }
                 for name, arms in selection.lists.items():
                     scores = [_mean_ua(whole[arm]) for arm in arms]
-                    plain = [arm in selection.lists[REFERENCE] for arm in arms]
+                    plain = [arm in (arms[0], *selection.lists[REFERENCE]) for arm in arms]
                     best, rivals, gains = stepwise(scores, [by_part[arm] for arm in arms], plain)
                     rows += [
                         {"cell": selection.cell, "label_fraction": selection.label_fraction, "variant": name}
@@ -167,7 +167,7 @@ def stepwise(
     Args:
       scores: UA of each candidate on all dev rows together, None without any.
       by_part: UA of each on every dev part, None where it has no rows.
-      plain: which are heads that `none` has too; the first is.
+      plain: which are heads that `none` has too; the first counts as one.
 
     Returns:
       The place, that of each candidate's rival, and each one's gain over its rival (mean over dev parts, standard error).

@@ -164,6 +164,14 @@ def test_the_row_says_what_a_candidate_had_to_gain_over() -> None:
     assert [row["chosen"] for row in rows] == [False, True, False]
 
 
+def test_a_list_without_a_head_of_none_s_is_chosen_from_against_its_first() -> None:
+    own = dataclasses.replace(selection(), lists={"selected": (ARMS[1], ARMS[2]), "none": HEADS[:2]})
+    counts = of_parts(first=[50, 50, 50, 50], second=[50, 50, 50, 50], third=[52, 52, 52, 50])
+    found = choosing.compared(own, {0: list(inner(1.0).values())}, counts, folds=NAMES[:1], modalities=["audio"], n_classes=2)
+    rows = [row for row in found.rows if row["variant"] == "selected"]
+    assert [(row["compared_with"], row["chosen"]) for row in rows] == [("noise", False), ("noise", True)]
+
+
 def test_with_fewer_labels_every_seed_is_chosen_for_by_itself_on_the_labels_that_it_may_see() -> None:
     given = heads(inner(0.1), (0, 1), {})
     found = chosen(0.1, (0, 1), given)
