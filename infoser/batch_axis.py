@@ -84,9 +84,28 @@ def drop(
 
     The rate is rounded to the nearest 256th below 1: a mask takes a byte of random bits, whose drawing costs the most of it.
     """
-    threshold = jnp.clip(jnp.round(256.0 * jnp.asarray(rate)), 0, 255)
+    threshold = _threshold(rate)
     keep = axis.local(_random_bytes(key, (x.shape[0] * axis.size, *x.shape[1:])) >= threshold.astype(jnp.uint32))
     return jnp.where(keep, (x / (1.0 - threshold / 256.0)).astype(x.dtype), jnp.zeros((), x.dtype))
+
+
+def dropout_factors(
+    shape: tuple[int, int, int], rate: Shaped[Array, ""] | float, key: jax.Array, axis: BatchAxis = SINGLE
+) -> Shaped[Array, "batches local dim"]:
+    """What `drop` multiplies by, drawn for several batches at once: 0, or 1 / (1 − rate).
+
+    Args:
+      shape: (batches, rows of each on this device, width).
+    """
+    threshold = _threshold(rate)
+    batches, local, width = shape
+    keep = _random_bytes(key, (batches, local * axis.size, width)) >= threshold.astype(jnp.uint32)
+    return jnp.where(jax.vmap(axis.local)(keep), 1.0 / (1.0 - threshold / 256.0), 0.0)
+
+
+def _threshold(rate: Shaped[Array, ""] | float) -> Shaped[Array, ""]:
+    """The random bytes below it are dropped."""
+    return jnp.clip(jnp.round(256.0 * jnp.asarray(rate)), 0, 255)
 
 
 def _random_bytes(key: jax.Array, shape: tuple[int, ...]) -> Shaped[Array, "..."]:

@@ -33,7 +33,7 @@ def given(corpus, case, dropout=0.0, cast=as_float64):
     return stage, [cast(tree) for tree in (state, shared, run)], gradients
 
 
-@pytest.mark.parametrize("case", ["align frames", "generate pairs"])
+@pytest.mark.parametrize("case", ["align frames", "generate pairs", "generate packs"])
 def test_gradients_in_parts_are_those_of_the_whole(corpus, case):
     with jax.enable_x64(True):
         stage, inputs, gradients = given(corpus, case)
@@ -42,7 +42,7 @@ def test_gradients_in_parts_are_those_of_the_whole(corpus, case):
     check_parity(parted, whole, 1e-11)
 
 
-@pytest.mark.parametrize("case", ["classify"])
+@pytest.mark.parametrize("case", ["classify", "generate packs"])
 def test_parts_have_the_same_noise_on_any_number_of_devices(corpus, case):
     with jax.enable_x64(True):
         stage, inputs, gradients = given(corpus, case, dropout=0.3)
@@ -109,7 +109,7 @@ def test_batches_must_be_divisible():
     parallel.make_mode("data", 2).check_batch("--align.batch-size", 32)
 
 
-@pytest.mark.parametrize("case", ["classify"])
+@pytest.mark.parametrize("case", ["classify", "generate packs"])
 def test_bfloat16_is_computed_in_and_nothing_else_changes(corpus, case):
     stage, inputs, gradients = given(corpus, case, dropout=0.3, cast=lambda tree: tree)
     lower = jax.jit(functools.partial(gradients, dataclasses.replace(stage, compute_dtype="bfloat16")))

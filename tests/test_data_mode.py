@@ -111,6 +111,7 @@ CASES = {
     "classify": classify,
     "generate from text": lambda corpus: generate(corpus, text="own"),
     "generate pairs": lambda corpus: generate(corpus, paired=True),
+    "generate packs": lambda corpus: generate(corpus, text="own", loss="wasserstein", pack=2, unlabelled=True),
     "generate otherwise": lambda corpus: generate(corpus, text="other", **OTHERWISE),
 }
 

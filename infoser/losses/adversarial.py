@@ -75,10 +75,26 @@ def gradient_penalty(
       score: maps a batch to one score per example; an example's score must not depend on the others.
       share: u, uniform in [0, 1).
     """
-    between = share[:, None] * real + (1.0 - share[:, None]) * generated
-    (gradient,) = jax.vjp(score, between)[1](jnp.ones_like(share))
+    (gradient,) = jax.vjp(score, between(real, generated, share))[1](jnp.ones_like(share))
+    return gradient_penalty_of(gradient)
+
+
+def between(
+    real: Float[Array, "batch dim"], generated: Float[Array, "batch dim"], share: Float[Array, " batch"]
+) -> Float[Array, "batch dim"]:
+    """x = u·h + (1 − u)·ĥ: where the gradient penalty is taken."""
+    return share[:, None] * real + (1.0 - share[:, None]) * generated
+
+
+def gradient_penalty_of(slope: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
+    """(‖∇D(x)‖ − 1)² of slopes, per example."""
     # The small constant sits inside the root: a gradient of zero, as of a constant D, has a finite slope.
-    return (jnp.sqrt((gradient**2).sum(axis=-1) + 1e-12) - 1.0) ** 2
+    return (jnp.sqrt((slope**2).sum(axis=-1) + 1e-12) - 1.0) ** 2
+
+
+def r1_of(slope: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
+    """½‖∇D(x)‖² of slopes, per example."""
+    return 0.5 * (slope**2).sum(axis=-1)
 
 
 def score_and_r1(
@@ -95,4 +111,4 @@ def score_and_r1(
     """
     scores, pull_back, else_said = jax.vjp(judge, real, has_aux=True)
     (gradient,) = pull_back(jnp.ones_like(scores))
-    return scores, 0.5 * (gradient**2).sum(axis=-1), else_said
+    return scores, r1_of(gradient), else_said

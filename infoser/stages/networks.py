@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from infoser.batch_axis import SINGLE, BatchAxis
+from infoser.batch_axis import SINGLE, BatchAxis, dropout_factors
 from infoser.fold_view import Features, FoldView
 from infoser.losses import likelihoods
-from infoser.models import apply
+from infoser.models import apply, in_dtype
 from infoser.models.discriminator import Discriminator, Judged
 from infoser.models.generator import Generator, Recogniser, Recovered, condition_of
 from infoser.models.information import InformationTerm
+from infoser.models.slopes import scores_and_slopes
 from infoser.stages.conditions import Draw, GenerateRun, draw, unstratified
 
 #: A class whose one-hot code is zeros: such rows are judged whatever theirs is.
@@ -155,6 +156,29 @@ class Networks:
             return apply(model, params, features, given, numbers["dropout"], train=True, rngs=rngs, dtype=self.compute_dtype)
 
         return self.axis.in_parts(of_part, key, features, label, text)
+
+    @property
+    def _judges_together(self) -> bool:
+        """Whether D is of the kind whose scores and slopes come from one pass of real and generated rows."""
+        return not (self.spectral_norm or self._classifies)
+
+    def _judge_together(self, numbers: Any, params: Any, rows: list[Any], draws: list[Draw], key: jax.Array) -> Any:
+        """`_judge` of two batches as (2, packs), and D's slopes at the last batch: the second, or a third judged like it."""
+
+        def of_part(axis: BatchAxis, key: jax.Array, rows: list[Any], conditions: list[Any]) -> Any:
+            packed = jnp.stack([self._packed(batch) for batch in rows])
+            given = tuple(
+                self._packed(condition_of(label if self.by_class else None, self.n_classes, text, len(rows[0])))
+                for label, text in conditions
+            )
+            shape = len(rows), len(packed[0]), self.width
+            factors = dropout_factors(shape, numbers["dropout"], key, axis)
+            scores, slopes = in_dtype(scores_and_slopes, self.compute_dtype)(params, packed, given, factors)
+            return scores.T, slopes
+
+        conditions = [(draw.label, draw.text) for draw in draws]
+        scores, slopes = self.axis.in_parts(of_part, key, rows, conditions)
+        return scores.T, slopes
 
     def _recover(self, shared: Features, params: Any, audio: Any, key: jax.Array) -> Recovered:
         def of_part(axis: BatchAxis, key: jax.Array, audio: Any) -> Recovered:

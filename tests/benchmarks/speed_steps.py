@@ -131,30 +131,33 @@ def twin(sizes: Sizes, *, compiled: bool, threads: int, device: str, optimizer: 
     return Side(f"{name}, {threads} threads" if device == "cpu" else name, take)
 
 
-def products(sizes: Sizes) -> dict[str, list[tuple[int, int]]]:
-    """The matrix products of a step, by hand: (a, b) of each layer that a batch is sent through forward, and of those whose
-    slopes are taken towards the layer's input and towards its weights."""
-    width, condition = sizes.width, sizes.classes + sizes.text
+def products(sizes: Sizes) -> dict[str, list[tuple[int, int, int]]]:
+    """The matrix products of a step, by hand: (rows, a, b) of each layer that rows are sent through forward, and of those whose
+    slopes are taken towards the layer's input and towards its weights (`infoser.models.slopes` for D's own step)."""
+    width, condition, batch = sizes.width, sizes.classes + sizes.text, sizes.batch
     generator = [(sizes.latent + condition, width), (width, width), (width, sizes.audio)]
     into, hidden, score = (sizes.audio, width), (width, width), (width, 1)
-    discriminator = [into, hidden, (condition, width), score]
     heads = (width, sizes.classes + 2 * sizes.text)
+    both = {"forward": [into, hidden], "inputs": [hidden], "weights": [into, hidden]}  # real and generated rows together
     of_d = {
-        "forward": [*generator, *discriminator, *discriminator, into, hidden],  # generated and real; back through R1's slope
-        "inputs": [hidden, score, hidden, score, hidden, into],  # of the second layer and the head, twice; R1's slope
-        "weights": [*discriminator, *discriminator, hidden, into],
+        "forward": [*generator, (condition, width), (condition, width), into, hidden],  # the last two: from R1's slope
+        "inputs": [into],  # R1's slope
+        "weights": [(condition, width), (condition, width)],
     }
     of_g = {
-        "forward": [*generator, *discriminator, into, heads],  # G, D and Q
+        "forward": [*generator, into, hidden, (condition, width), score, into, heads],  # G, D and Q
         "inputs": [hidden, into, score, into, heads, *generator[1:]],  # D's towards its input alone
         "weights": [into, heads, *generator],
     }
-    return {name: of_d[name] + of_g[name] for name in of_d}
+    return {
+        name: [(2 * batch, *layer) for layer in both[name]] + [(batch, *layer) for layer in of_d[name] + of_g[name]]
+        for name in both
+    }
 
 
 def flops(sizes: Sizes) -> int:
-    """Floating-point operations of a step's matrix products; one of (batch, a) and (a, b) takes 2·batch·a·b either way."""
-    return 2 * sizes.batch * sum(a * b for layers in products(sizes).values() for a, b in layers)
+    """Floating-point operations of a step's matrix products; one of (rows, a) and (a, b) takes 2·rows·a·b either way."""
+    return 2 * sum(rows * a * b for layers in products(sizes).values() for rows, a, b in layers)
 
 
 def products_alone(sizes: Sizes) -> Side:
@@ -163,8 +166,8 @@ def products_alone(sizes: Sizes) -> Side:
     equations = {"forward": "ra,ab->rb", "inputs": "rb,ab->ra", "weights": "ra,rb->ab"}
     factors, written = [], []
     for name, layers in products(sizes).items():
-        for a, b in layers:
-            dims = {"r": sizes.batch, "a": a, "b": b}
+        for rows, a, b in layers:
+            dims = {"r": rows, "a": a, "b": b}
             left, right = equations[name].split("->")[0].split(",")
             shapes = [[dims[one] for one in side] for side in (left, right)]
             factors.append([jnp.asarray(rng.standard_normal(shape, np.float32)) for shape in shapes])

@@ -10,6 +10,7 @@ import pytest
 
 from infoser.fold_view import Features, FoldView
 from infoser.models import discriminator
+from infoser.stages import networks
 from infoser.stages.generate import Generate, GenerateRun
 
 torch = pytest.importorskip("torch")
@@ -57,6 +58,7 @@ def as_draw(draw: Any) -> Any:
 def case(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
     """A state and a twin with the same parameters; dropout drops what MASKS says."""
     monkeypatch.setattr(discriminator, "drop", lambda x, *_: x * MASKS)
+    monkeypatch.setattr(networks, "dropout_factors", lambda shape, *_: np.broadcast_to(MASKS, shape))
     view = FoldView.build(np.arange(60), LABEL, n_classes=3, audio=AUDIO, text=None, rows_padded=60, labelled_padded=60)
     run = GenerateRun(view, np.int32(0), {name: np.float32(value) for name, value in NUMBERS.items()})
     shared = Features(AUDIO[None], None, TEXT[None])
