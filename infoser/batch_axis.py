@@ -84,8 +84,8 @@ def drop(
 
     The rate is rounded to the nearest 256th below 1: a mask takes a byte of random bits, whose drawing costs the most of it.
     """
-    threshold = _threshold(rate)
-    keep = axis.local(_random_bytes(key, (x.shape[0] * axis.size, *x.shape[1:])) >= threshold.astype(jnp.uint32))
+    keep, threshold = _kept((x.shape[0] * axis.size, *x.shape[1:]), rate, key)
+    keep = axis.local(keep)
     return jnp.where(keep, (x / (1.0 - threshold / 256.0)).astype(x.dtype), jnp.zeros((), x.dtype))
 
 
@@ -97,15 +97,15 @@ def dropout_factors(
     Args:
       shape: (batches, rows of each on this device, width).
     """
-    threshold = _threshold(rate)
     batches, local, width = shape
-    keep = _random_bytes(key, (batches, local * axis.size, width)) >= threshold.astype(jnp.uint32)
+    keep, threshold = _kept((batches, local * axis.size, width), rate, key)
     return jnp.where(jax.vmap(axis.local)(keep), 1.0 / (1.0 - threshold / 256.0), 0.0)
 
 
-def _threshold(rate: Shaped[Array, ""] | float) -> Shaped[Array, ""]:
-    """The random bytes below it are dropped."""
-    return jnp.clip(jnp.round(256.0 * jnp.asarray(rate)), 0, 255)
+def _kept(shape: tuple[int, ...], rate: Any, key: jax.Array) -> tuple[Shaped[Array, "..."], Shaped[Array, ""]]:
+    """What is not dropped, and the number below which random bytes are."""
+    threshold = jnp.clip(jnp.round(256.0 * jnp.asarray(rate)), 0, 255)
+    return _random_bytes(key, shape) >= threshold.astype(jnp.uint32), threshold
 
 
 def _random_bytes(key: jax.Array, shape: tuple[int, ...]) -> Shaped[Array, "..."]:

@@ -12,6 +12,8 @@ from infoser.models.generator import Condition
 
 #: The collection that spectral normalisation keeps its vectors in, beside the parameters.
 SPECTRAL = "batch_stats"
+#: The slope of its rectifiers below 0.
+LEAK = 0.2
 
 
 class Judged(NamedTuple):
@@ -59,10 +61,10 @@ class Discriminator(nn.Module):
 
         rows = len(features)
         features, condition = (x.reshape(rows // self.pack, -1) for x in (features, condition))
-        hidden = jax.nn.leaky_relu(dense(features, self.width, "first"), 0.2)
+        hidden = jax.nn.leaky_relu(dense(features, self.width, "first"), LEAK)
         if train:
             hidden = drop(hidden, dropout, self.make_rng("dropout"), self.axis)
-        hidden = jax.nn.leaky_relu(dense(hidden, self.width, "second"), 0.2)
+        hidden = jax.nn.leaky_relu(dense(hidden, self.width, "second"), LEAK)
         score = dense(hidden, 1, "score")[:, 0]
         if condition.shape[-1]:
             # Divided by √width so that both terms start at the same scale.

@@ -1,18 +1,21 @@
-"""D's scores of a batch and its slopes at a part of it, with one backward pass for both.
+"""D's scores of two batches, and its slopes at one of them or at a third, with one backward pass for both.
 
 D without spectral normalisation or a classifier is linear within each of the pieces that its leaky rectifiers make:
 
     h₁ = p₁∘(x·W₁ + b₁)    h₂ = p₂∘(h₁·W₂ + b₂)    D = ⟨h₂, d⟩ + b₀    d = w₀ + (c, t)·V/√width
 
 with factors p of 1 or 0.2, p₁ times those of dropout. Its slope is ∇ₓD = u·W₁ᵀ with u = p₁∘(v·W₂ᵀ) and v = p₂∘d. A loss of both
-has towards each row the derivatives a = ∂L/∂D and s = ∂L/∂∇ₓD, and as p does not change with the parameters, its gradients are
-those of a·D(x) + ⟨s, ∇ₓD(x)⟩, the same linear function at a·x + s with biases times a. So v and u, which the slope was computed
-from, are all of its backward pass, and each weight takes one product:
+has, for each row, the derivatives a = ∂L/∂D (0 of the third batch) and s = ∂L/∂∇ₓD (0 where no slope is asked for). As p does
+not change with the parameters, the loss' gradients are those of a·D(x) + ⟨s, ∇ₓD(x)⟩: of the same linear function, its
+factors those at x, read at a·x + s with biases times a. So v and u, which the slope was computed from, are all of its backward
+pass, and each weight takes one product:
 
-    ∂L/∂W₁ = (a·x + s)ᵀ·u    ∂L/∂W₂ = (a·h₁ + p₁∘(s·W₁))ᵀ·v    …
+    ∂L/∂W₁ = (a·x + s)ᵀ·u             s₁ = p₁∘(s·W₁)    ∂L/∂b₁ = aᵀ·u
+    ∂L/∂W₂ = (a·h₁ + s₁)ᵀ·v           s₂ = p₂∘(s₁·W₂)   ∂L/∂b₂ = aᵀ·v
+    ∂L/∂V  = (c, t)ᵀ·(a·h₂ + s₂)/√width, and its sum over rows is ∂L/∂w₀
 
-Differentiating the slope's own backward pass instead takes a product of each weight for a, another for s, and for real and
-generated rows apart; and v·W₂ᵀ once more.
+JAX's derivatives of the slope's own backward pass take a product of each weight for a and another for s, for real and for
+generated rows apart, and v·W₂ᵀ a second time.
 """
 
 from __future__ import annotations
@@ -23,10 +26,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from infoser.models.discriminator import LEAK
 from infoser.models.generator import Condition
 
-_LEAK = 0.2  # of `discriminator.Discriminator`
-_Said = tuple[Float[Array, "two rows"], Float[Array, "rows dim"]]
+_Said = tuple[Float[Array, "2 rows"], Float[Array, "rows dim"]]
 
 
 @jax.custom_vjp
@@ -55,7 +58,7 @@ def _forward(params: Any, features: Any, conditions: Any, factors: Any) -> tuple
     first, second, score = layers["first"], layers["second"], layers["score"]
     direction = jnp.broadcast_to(score["kernel"][:, 0], (2 * rows, len(score["kernel"])))
     if "projection" in layers:
-        # Two products, not one of both side by side: what conditions are made of would be computed anew to put them there.
+        # Two products, not one of stacked conditions: XLA computes what they are made of a second time to stack them.
         products = [condition @ layers["projection"]["kernel"] for condition in conditions]
         direction += jnp.concatenate(products) / jnp.sqrt(direction.shape[1]).astype(x.dtype)
     onto = x @ first["kernel"] + first["bias"][None]
@@ -66,44 +69,40 @@ def _forward(params: Any, features: Any, conditions: Any, factors: Any) -> tuple
     second_hidden = onto * second_factors
     scores = (second_hidden[: 2 * rows] * direction).sum(axis=1) + score["bias"]
     directions = direction if batches == 2 else jnp.concatenate([direction, direction[rows:]])
-    from_second = second_factors * directions
-    from_first = first_factors * (from_second @ second["kernel"].T)
-    slopes = from_first[-rows:] @ first["kernel"].T
-    kept = params, x, conditions, first_factors, first_hidden, second_factors, second_hidden, from_second, from_first
+    v = second_factors * directions
+    u = first_factors * (v @ second["kernel"].T)
+    slopes = u[-rows:] @ first["kernel"].T
+    kept = params, x, conditions, first_factors, first_hidden, second_factors, second_hidden, v, u
     return (scores.reshape(2, rows), slopes), kept
 
 
 def _backward(kept: Any, derivatives: _Said) -> tuple[Any, None, None, None]:
-    params, x, conditions, first_factors, first_hidden, second_factors, second_hidden, from_second, from_first = kept
+    params, x, conditions, first_factors, first_hidden, second_factors, second_hidden, v, u = kept
     by_score, by_slope = derivatives[0].reshape(-1), derivatives[1]
     rows, scored, layers = len(by_slope), len(by_score), params["params"]
-    onward = first_factors[-rows:] * (by_slope @ layers["first"]["kernel"])
-    further = second_factors[-rows:] * (onward @ layers["second"]["kernel"])
+    first_tangent = first_factors[-rows:] * (by_slope @ layers["first"]["kernel"])
+    second_tangent = second_factors[-rows:] * (first_tangent @ layers["second"]["kernel"])
 
     def weighted(inputs: Any, tangent: Any) -> Any:
-        """a times a layer's inputs, plus what the slope's derivatives are there."""
+        """a times a layer's inputs, plus s as it gets there."""
         own = by_score[:, None] * inputs[:scored]
         return jnp.concatenate([own, tangent] if len(inputs) > scored else [own[:-rows], own[-rows:] + tangent])
 
-    def bias(slopes: Any) -> Any:
-        return by_score @ slopes[:scored]
-
     last = by_score[:, None] * second_hidden[:scored]
-    last = jnp.concatenate([last[:-rows], last[-rows:] + further])  # the third batch has the second's conditions
+    last = jnp.concatenate([last[:-rows], last[-rows:] + second_tangent])  # the third batch has the second's conditions
     gradients = {
-        "first": {"kernel": weighted(x, by_slope).T @ from_first, "bias": bias(from_first)},
-        "second": {"kernel": weighted(first_hidden, onward).T @ from_second, "bias": bias(from_second)},
+        "first": {"kernel": weighted(x, by_slope).T @ u, "bias": by_score @ u[:scored]},
+        "second": {"kernel": weighted(first_hidden, first_tangent).T @ v, "bias": by_score @ v[:scored]},
         "score": {"kernel": last.sum(axis=0)[:, None], "bias": by_score.sum(keepdims=True)},
     }
     if "projection" in layers:
-        halves = zip(conditions, (last[:rows], last[rows:]), strict=True)
-        scale = jnp.sqrt(last.shape[1]).astype(x.dtype)
-        gradients["projection"] = {"kernel": sum((c.T @ half for c, half in halves), jnp.zeros((), x.dtype)) / scale}
+        of_both = conditions[0].T @ last[:rows] + conditions[1].T @ last[rows:]
+        gradients["projection"] = {"kernel": of_both / jnp.sqrt(last.shape[1]).astype(x.dtype)}
     return {"params": gradients}, None, None, None
 
 
 def _slope(x: Any) -> Any:
-    return jnp.where(x >= 0, jnp.ones((), x.dtype), jnp.asarray(_LEAK, x.dtype))
+    return jnp.where(x >= 0, jnp.ones((), x.dtype), jnp.asarray(LEAK, x.dtype))
 
 
 scores_and_slopes.defvjp(_forward, _backward)

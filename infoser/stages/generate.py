@@ -120,33 +120,35 @@ class Generate(Networks):
         imagined = self._draw(shared, run, condition_key, self.batch_size)
         generated = self._generate(shared, state.players["generator"], imagined, noise_key, self.compute_dtype)
 
-        share = self.axis.local(jax.random.uniform(jax.random.fold_in(key, 5), (self.batch_size // self.pack,)))
-        mixing = (self._packed(features), self._packed(generated), share)
+        def mixing() -> tuple[Any, Any, Any]:
+            """Packs of real and generated rows, and the shares in which a gradient penalty mixes them."""
+            share = self.axis.local(jax.random.uniform(jax.random.fold_in(key, 5), (self.batch_size // self.pack,)))
+            return self._packed(features), self._packed(generated), share
 
         def judge(params: Any, x: Any, label: Any, text: Any, number: int) -> Judged:
             own = dropout_keys[number] if number < 2 else jax.random.fold_in(key, number)
             return self._judge(numbers, params, x, label, text, own)
 
-        def together(params: Any) -> tuple[Judged, Judged, Any]:
+        def together(params: Any) -> tuple[Judged, Judged, Float[Array, " packs"]]:
             """What is said of real and of generated rows, and the penalty."""
             batches = [generated, features]
             if self.loss == "wasserstein":
-                batches.append(self._apart(adversarial.between(*mixing)))
+                batches.append(self._apart(adversarial.between(*mixing())))
             scores, slopes = self._judge_together(numbers, params, batches, [imagined, real], dropout_keys[0])
             penalty_of = adversarial.gradient_penalty_of if self.loss == "wasserstein" else adversarial.r1_of
             return Judged(scores[1], None), Judged(scores[0], None), penalty_of(slopes)
 
-        def apart(params: Any) -> tuple[Judged, Judged, Any]:
+        def apart(params: Any) -> tuple[Judged, Judged, Float[Array, " packs"]]:
             """The same from any D."""
 
-            def of_real(packs: Any, number: int = 0) -> Any:
+            def judge_real(packs: Any, number: int = 0) -> Any:
                 return tuple(judge(params, self._apart(packs), real.label, real.text, number))
 
             of_generated = judge(params, generated, imagined.label, imagined.text, 1)
             if self.loss == "wasserstein":
-                of_rows = Judged(*of_real(self._packed(features)))
-                return of_rows, of_generated, adversarial.gradient_penalty(lambda packs: of_real(packs, 6)[0], *mixing)
-            score, penalty, logits = adversarial.score_and_r1(of_real, self._packed(features))
+                of_real = Judged(*judge_real(self._packed(features)))
+                return of_real, of_generated, adversarial.gradient_penalty(lambda packs: judge_real(packs, 6)[0], *mixing())
+            score, penalty, logits = adversarial.score_and_r1(judge_real, self._packed(features))
             return Judged(score, logits), of_generated, penalty
 
         def loss(params: Any) -> tuple[Float[Array, ""], Terms]:

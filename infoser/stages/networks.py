@@ -163,7 +163,7 @@ class Networks:
         return not (self.spectral_norm or self._classifies)
 
     def _judge_together(self, numbers: Any, params: Any, rows: list[Any], draws: list[Draw], key: jax.Array) -> Any:
-        """`_judge` of two batches as (2, packs), and D's slopes at the last batch: the second, or a third judged like it."""
+        """`_judge` of two batches as (2, packs); D's slopes at the second, or at a third under the second's conditions."""
 
         def of_part(axis: BatchAxis, key: jax.Array, rows: list[Any], conditions: list[Any]) -> Any:
             packed = jnp.stack([self._packed(batch) for batch in rows])
@@ -172,11 +172,12 @@ class Networks:
                 for label, text in conditions
             )
             shape = len(rows), len(packed[0]), self.width
+            # In bfloat16 these are rounded too, unlike `drop`'s: by up to 1 in 512.
             factors = dropout_factors(shape, numbers["dropout"], key, axis)
             scores, slopes = in_dtype(scores_and_slopes, self.compute_dtype)(params, packed, given, factors)
             return scores.T, slopes
 
-        conditions = [(draw.label, draw.text) for draw in draws]
+        conditions = [(one.label, one.text) for one in draws]
         scores, slopes = self.axis.in_parts(of_part, key, rows, conditions)
         return scores.T, slopes
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from infoser.batch_axis import BatchAxis, dropout_factors
 from infoser.models import apply
 from infoser.models.aligner import Aligner
 from infoser.models.classifier import Classifier
@@ -164,6 +165,22 @@ def test_dropout_masks_are_independent():
     pairs += [(masks[0][shift:], masks[0][:-shift]) for shift in (1, 2, 3, 3000, 6000, 9000)]
     for one, other in pairs:
         assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(len(one))
+
+
+def test_factors_of_dropout_are_those_of_drop():
+    shape = 3, 40, 6
+    factors = np.asarray(dropout_factors(shape, 0.3, KEY))
+    np.testing.assert_allclose(factors.reshape(120, 6), drop(jnp.ones((120, 6)), 0.3, KEY), rtol=1e-6)
+    assert 0 < (factors == 0).mean() < 0.5 and not (factors[0] == factors[1]).all()
+    np.testing.assert_array_equal(dropout_factors(shape, 0.0, KEY), np.ones(shape))
+
+
+def test_devices_have_their_share_of_the_factors_of_dropout():
+    axis = BatchAxis("devices", 4)
+    shared = jax.pmap(lambda key: dropout_factors((3, 10, 6), 0.3, key, axis), "devices", devices=jax.devices()[:4])(
+        jnp.stack([KEY] * 4)
+    )
+    np.testing.assert_array_equal(np.concatenate(list(shared), axis=1), dropout_factors((3, 40, 6), 0.3, KEY))
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.999])

@@ -1,19 +1,16 @@
-"""D's scores and slopes from one pass, against the network itself and JAX's derivatives of its derivatives."""
+"""Scores and slopes of D from one pass, against the network itself and JAX's derivatives of its derivatives."""
 
-import dataclasses
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_accumulation import given
-from test_data_mode import check_parity
 
 from infoser.models import apply, discriminator
 from infoser.models.discriminator import Discriminator
 from infoser.models.slopes import scores_and_slopes
-from infoser.stages.generate import Generate
 
 ROWS, DIM, WIDTH = 7, 5, 6
 
@@ -65,37 +62,21 @@ def test_scores_slopes_and_gradients_are_the_networks(monkeypatch, batches, of_c
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("case", ["generate from text", "generate pairs", "generate packs"])
-@pytest.mark.parametrize("by_class", [True, False])
-def test_a_step_of_d_has_the_gradients_of_its_losses_apart(corpus, monkeypatch, case, by_class):
-    with jax.enable_x64(True):
-        stage, inputs, gradients = given(corpus, case)
-        if not by_class:
-            stage, inputs[0] = without_class(stage, inputs)
-        found = jax.jit(functools.partial(gradients, stage))(*inputs)
-        monkeypatch.setattr(Generate, "_judges_together", False)
-        expected = jax.jit(functools.partial(gradients, stage))(*inputs)
-    check_parity(found, expected, 1e-11)
+@pytest.mark.usefixtures("strict_arrays")
+def test_runs_may_be_batched(monkeypatch):
+    """As an accelerator takes them."""
+    rng = np.random.default_rng(0)
+    runs = [jax.tree.map(jnp.asarray, parameters(rng, 4)) for _ in range(3)]
+    features, factors = jnp.asarray(rng.standard_normal((3, ROWS, DIM))), jnp.ones((3, ROWS, WIDTH))
+    conditions = (jnp.asarray(rng.standard_normal((ROWS, 4))), jnp.ones((ROWS, 4)))
 
+    def loss(params, features):
+        scores, slopes = scores_and_slopes(params, features, conditions, factors)
+        return (scores**2).sum() + jnp.sin(slopes).sum()
 
-def without_class(stage, inputs):
-    stage, rng = dataclasses.replace(stage, by_class=False), np.random.default_rng(3)
-    shapes = jax.eval_shape(stage.init, *inputs[1:], jax.random.key(0))
-    return stage, jax.tree.map(lambda leaf: 0.3 * rng.standard_normal(leaf.shape), shapes)
-
-
-def test_products_of_a_step_are_fewer(corpus):
-    """What the pass is for: the compiler counts fewer operations, those of G and of draws among them."""
-    stage, inputs, _ = given(corpus, "generate from text", cast=lambda tree: tree)
-    stage = dataclasses.replace(stage, width=64)
-    inputs[0] = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(stage.init, *inputs[1:], jax.random.key(0))
-    )
-
-    def operations(together):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Generate, "_judges_together", together)
-            lowered = jax.jit(lambda *given: stage.discriminator_gradients(*given, jax.random.key(0))).lower(*inputs)
-            return lowered.compile().cost_analysis()["flops"]
-
-    assert operations(True) < 0.85 * operations(False)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
+    found = jax.vmap(jax.grad(loss), in_axes=(0, None))(stacked, features)
+    for place, params in enumerate(runs):
+        alone = jax.grad(loss)(params, features)
+        own = jax.tree.map(operator.itemgetter(place), found)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), own, alone)
