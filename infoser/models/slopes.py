@@ -88,11 +88,15 @@ def _backward(kept: Any, derivatives: _Said) -> tuple[Any, None, None, None]:
         own = by_score[:, None] * inputs[:scored]
         return jnp.concatenate([own, tangent] if len(inputs) > scored else [own[:-rows], own[-rows:] + tangent])
 
+    def weighted_sum(rows_of: Any) -> Any:
+        """aᵀ times u or v: a sum, whose order, unlike that of a product, is the same on any number of a CPU's threads."""
+        return (by_score[:, None] * rows_of[:scored]).sum(axis=0)
+
     last = by_score[:, None] * second_hidden[:scored]
     last = jnp.concatenate([last[:-rows], last[-rows:] + second_tangent])  # the third batch has the second's conditions
     gradients = {
-        "first": {"kernel": weighted(x, by_slope).T @ u, "bias": by_score @ u[:scored]},
-        "second": {"kernel": weighted(first_hidden, first_tangent).T @ v, "bias": by_score @ v[:scored]},
+        "first": {"kernel": weighted(x, by_slope).T @ u, "bias": weighted_sum(u)},
+        "second": {"kernel": weighted(first_hidden, first_tangent).T @ v, "bias": weighted_sum(v)},
         "score": {"kernel": last.sum(axis=0)[:, None], "bias": by_score.sum(keepdims=True)},
     }
     if "projection" in layers:

@@ -71,12 +71,12 @@ def start(*argv: object, devices: int, count: int = 1) -> list[tuple[int, str, s
 
 
 @pytest.fixture(scope="module")
-def alone(run_train: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[object, ...]]:
-    """The run folder of one process with eight devices, and the flags that it was trained with."""
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[object, ...]]:
+    """The run folder of one process with eight devices, compiled like the others, and the flags that it was trained with."""
     folder = tmp_path_factory.mktemp("alone")
     flags = (*FLAGS, "--data-dir", folder / "no-data")
-    outcome = run_train(*flags, "--run-dir", folder / "run")
-    assert outcome.status == 0, outcome.err
+    ((status, _, err),) = start("train.py", *flags, "--run-dir", folder / "run", devices=8)
+    assert status == 0, err
     return folder / "run", flags
 
 
