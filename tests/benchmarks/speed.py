@@ -67,7 +67,7 @@ def steps_part(arguments: argparse.Namespace, out: Console) -> list[dict[str, An
         sides = [ours, speed_steps.per_step(sizes), group]
         for compiled in (False, True):
             sides += [speed_steps.twin(sizes, compiled=compiled, threads=n, device=torch_device) for n in threads]
-        sides.append(speed_steps.products_alone(sizes))
+        sides += [speed_steps.chunked(sizes, kind=speed_steps.PassesApart)[0], speed_steps.products_alone(sizes)]
         flops, moved = speed_steps.flops(sizes), speed_steps.least_bytes(sizes)
         # A chunk copies the state of its runs in and out once; train.py's has 100 steps.
         steps = max(20, round(arguments.seconds * 1e11 / (flops + 1e8)))
@@ -87,6 +87,7 @@ def steps_part(arguments: argparse.Namespace, out: Console) -> list[dict[str, An
             "matrix_flops_per_s": rates[0], "copy_bytes_per_s": rates[1], "bound_ms": 1e3 * bound,
             "share_of_matrix_rate": flops / middle[0] / rates[0], "share_in_group": flops / middle[2] / rates[0],
             "share_of_products_alone": flops / middle[-1] / rates[0], "chunk / products alone": ratio(seconds, 0, -1),
+            "passes apart / chunk": ratio(seconds, -2, 0),
         }  # fmt: skip
         rows.append(row)
         table = Table(
@@ -101,7 +102,8 @@ def steps_part(arguments: argparse.Namespace, out: Console) -> list[dict[str, An
             f"copy rate {rates[1] / 1e9:.1f} GB/s, bound {1e3 * bound:.3f} ms: {shares[0]:.0f} % of the matrix rate, "
             f"in a group {shares[1]:.0f} %, the products alone {100 * row['share_of_products_alone']:.0f} %"
         )
-        for name in ("eager / chunk", "compiled / chunk", "eager / group", "compiled / group", "chunk / products alone"):
+        ratios = ("eager / chunk", "compiled / chunk", "eager / group", "compiled / group", "passes apart / chunk")
+        for name in (*ratios, "chunk / products alone"):
             out.print(f"{name}: {row[name]:.2f}")
     return rows
 

@@ -38,6 +38,14 @@ class Side:
     runs: int = 1
 
 
+class PassesApart(Generate):
+    """JAX differentiates D's scores of real rows, of generated ones, and its slopes apart: without `infoser.models.slopes`."""
+
+    @property
+    def _judges_together(self) -> bool:
+        return False
+
+
 def tables(sizes: Sizes, rows: int = ROWS) -> dict[str, np.ndarray]:
     """Random standardised features of labelled rows, sorted by class."""
     rng = np.random.default_rng(0)
@@ -45,14 +53,14 @@ def tables(sizes: Sizes, rows: int = ROWS) -> dict[str, np.ndarray]:
     return {"audio": audio, "text": text, "label": np.sort(rng.integers(0, sizes.classes, rows)).astype(np.int32)}
 
 
-def _inputs(sizes: Sizes, runs: int, rows: int = ROWS) -> tuple[Generate, Features, Any, Any]:
+def _inputs(sizes: Sizes, runs: int, rows: int = ROWS, kind: type[Generate] = Generate) -> tuple[Generate, Features, Any, Any]:
     data = tables(sizes, rows)
     view = FoldView.build(
         np.arange(rows), data["label"], n_classes=sizes.classes, audio=data["audio"], text=None, rows_padded=rows,
         labelled_padded=rows,
     )  # fmt: skip
     run = GenerateRun(view, np.int32(0), {name: np.float32(value) for name, value in NUMBERS.items()})  # type: ignore
-    stage = Generate(
+    stage = kind(
         n_classes=sizes.classes, text="own", width=sizes.width, latent_dim=sizes.latent, batch_size=sizes.batch,
         steps=2**30,
     )  # fmt: skip
@@ -61,9 +69,9 @@ def _inputs(sizes: Sizes, runs: int, rows: int = ROWS) -> tuple[Generate, Featur
     return stage, features, stacked, parallel.run_keys(range(runs), ["fold"] * runs)
 
 
-def chunked(sizes: Sizes, rows: int = ROWS) -> tuple[Side, Any]:
+def chunked(sizes: Sizes, rows: int = ROWS, kind: type[Generate] = Generate) -> tuple[Side, Any]:
     """One run on one device, a chunk of steps in a compiled call; and the cost that XLA counts for a step."""
-    stage, shared, runs, keys = _inputs(sizes, 1, rows)
+    stage, shared, runs, keys = _inputs(sizes, 1, rows, kind)
     shared, runs = jax.device_put((shared, runs))
     held = [jax.jit(lifting.lifted(stage, "init", ()))(shared, runs, keys), 0]
     compiled: dict[int, Any] = {}
@@ -78,7 +86,7 @@ def chunked(sizes: Sizes, rows: int = ROWS) -> tuple[Side, Any]:
     one = jax.tree.map(lambda leaf: leaf[0], (held[0], runs))
     key = jax.random.key(0)
     cost: Any = jax.jit(stage.train_step).lower(one[0], shared, one[1], key, jnp.float32(0)).compile().cost_analysis()
-    return Side("infoser, chunk", take), cost
+    return Side("infoser, chunk" if kind is Generate else "infoser, D's passes apart", take), cost
 
 
 def per_step(sizes: Sizes) -> Side:
