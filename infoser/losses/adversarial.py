@@ -86,15 +86,15 @@ def between(
     return share[:, None] * real + (1.0 - share[:, None]) * generated
 
 
-def gradient_penalty_of(slope: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
-    """(‖∇D(x)‖ − 1)² of slopes, per example."""
+def gradient_penalty_of(gradient: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
+    """(‖∇D(x)‖ − 1)² of input gradients, per example."""
     # The small constant sits inside the root: a gradient of zero, as of a constant D, has a finite slope.
-    return (jnp.sqrt((slope**2).sum(axis=-1) + 1e-12) - 1.0) ** 2
+    return (jnp.sqrt((gradient**2).sum(axis=-1) + 1e-12) - 1.0) ** 2
 
 
-def r1_of(slope: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
-    """½‖∇D(x)‖² of slopes, per example."""
-    return 0.5 * (slope**2).sum(axis=-1)
+def r1_of(gradient: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
+    """½‖∇D(x)‖² of input gradients, per example."""
+    return 0.5 * (gradient**2).sum(axis=-1)
 
 
 def score_and_r1(

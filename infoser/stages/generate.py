@@ -134,9 +134,9 @@ class Generate(Networks):
             batches = [generated, features]
             if self.loss == "wasserstein":
                 batches.append(self._apart(adversarial.between(*mixing())))
-            scores, slopes = self._judge_together(numbers, params, batches, [imagined, real], dropout_keys[0])
+            scores, input_gradients = self._judge_together(numbers, params, batches, [imagined, real], dropout_keys[0])
             penalty_of = adversarial.gradient_penalty_of if self.loss == "wasserstein" else adversarial.r1_of
-            return Judged(scores[1], None), Judged(scores[0], None), penalty_of(slopes)
+            return Judged(scores[1], None), Judged(scores[0], None), penalty_of(input_gradients)
 
         def apart(params: Any) -> tuple[Judged, Judged, Float[Array, " packs"]]:
             """The same from any D."""

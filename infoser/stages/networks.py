@@ -16,7 +16,7 @@ from infoser.models import apply, in_dtype
 from infoser.models.discriminator import Discriminator, Judged
 from infoser.models.generator import Generator, Recogniser, Recovered, condition_of
 from infoser.models.information import InformationTerm
-from infoser.models.slopes import scores_and_slopes
+from infoser.models.input_gradients import scores_and_input_gradients
 from infoser.stages.conditions import Draw, GenerateRun, draw, unstratified
 
 #: A class whose one-hot code is zeros: such rows are judged whatever theirs is.
@@ -159,11 +159,11 @@ class Networks:
 
     @property
     def _judges_together(self) -> bool:
-        """Whether D is of the kind whose scores and slopes come from one pass of real and generated rows."""
+        """Whether D is of the kind whose scores and input gradients come from one pass of real and generated rows."""
         return not (self.spectral_norm or self._classifies)
 
     def _judge_together(self, numbers: Any, params: Any, rows: list[Any], draws: list[Draw], key: jax.Array) -> Any:
-        """`_judge` of two batches as (2, packs); D's slopes at the second, or at a third under the second's conditions."""
+        """`_judge` of two batches as (2, packs); ∇ₓD at the second, or at a third under the second's conditions."""
 
         def of_part(axis: BatchAxis, key: jax.Array, rows: list[Any], conditions: list[Any]) -> Any:
             packed = jnp.stack([self._packed(batch) for batch in rows])
@@ -174,12 +174,12 @@ class Networks:
             shape = len(rows), len(packed[0]), self.width
             # In bfloat16 these are rounded too, unlike `drop`'s: by up to 1 in 512.
             factors = dropout_factors(shape, numbers["dropout"], key, axis)
-            scores, slopes = in_dtype(scores_and_slopes, self.compute_dtype)(params, packed, given, factors)
-            return scores.T, slopes
+            scores, gradients = in_dtype(scores_and_input_gradients, self.compute_dtype)(params, packed, given, factors)
+            return scores.T, gradients
 
         conditions = [(one.label, one.text) for one in draws]
-        scores, slopes = self.axis.in_parts(of_part, key, rows, conditions)
-        return scores.T, slopes
+        scores, gradients = self.axis.in_parts(of_part, key, rows, conditions)
+        return scores.T, gradients
 
     def _recover(self, shared: Features, params: Any, audio: Any, key: jax.Array) -> Recovered:
         def of_part(axis: BatchAxis, key: jax.Array, audio: Any) -> Recovered:

@@ -39,7 +39,7 @@ class Side:
 
 
 class PassesApart(Generate):
-    """JAX differentiates D's scores of real rows, of generated ones, and its slopes apart: without `infoser.models.slopes`."""
+    """JAX differentiates D's scores of real and of generated rows and R1 apart: without `infoser.models.input_gradients`."""
 
     @property
     def _judges_together(self) -> bool:
@@ -141,15 +141,15 @@ def twin(sizes: Sizes, *, compiled: bool, threads: int, device: str, optimizer: 
 
 def products(sizes: Sizes) -> dict[str, list[tuple[int, int, int]]]:
     """The matrix products of a step, by hand: (rows, a, b) of each layer that rows are sent through forward, and of those whose
-    slopes are taken towards the layer's input and towards its weights (`infoser.models.slopes` for D's own step)."""
+    gradients are taken towards the layer's input and towards its weights (`infoser.models.input_gradients` for D's own step)."""
     width, condition, batch = sizes.width, sizes.classes + sizes.text, sizes.batch
     generator = [(sizes.latent + condition, width), (width, width), (width, sizes.audio)]
     into, hidden, score = (sizes.audio, width), (width, width), (width, 1)
     heads = (width, sizes.classes + 2 * sizes.text)
     both = {"forward": [into, hidden], "inputs": [hidden], "weights": [into, hidden]}  # real and generated rows together
     of_d = {
-        "forward": [*generator, (condition, width), (condition, width), into, hidden],  # the last two: from R1's slope
-        "inputs": [into],  # R1's slope
+        "forward": [*generator, (condition, width), (condition, width), into, hidden],  # the last two: from R1's gradient
+        "inputs": [into],  # R1's gradient
         "weights": [(condition, width), (condition, width)],
     }
     of_g = {

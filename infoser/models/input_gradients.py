@@ -1,20 +1,20 @@
-"""D's scores of two batches, and its slopes at one of them or at a third, with one backward pass for both.
+"""D's scores of two batches, and its input gradients at one of them or at a third, with one backward pass for both.
 
 D without spectral normalisation or a classifier is linear within each of the pieces that its leaky rectifiers make:
 
     h₁ = p₁∘(x·W₁ + b₁)    h₂ = p₂∘(h₁·W₂ + b₂)    D = ⟨h₂, d⟩ + b₀    d = w₀ + (c, t)·V/√width
 
-with factors p of 1 or 0.2, p₁ times those of dropout. Its slope is ∇ₓD = u·W₁ᵀ with u = p₁∘(v·W₂ᵀ) and v = p₂∘d. A loss of both
-has, for each row, the derivatives a = ∂L/∂D (0 of the third batch) and s = ∂L/∂∇ₓD (0 where no slope is asked for). As p does
-not change with the parameters, the loss' gradients are those of a·D(x) + ⟨s, ∇ₓD(x)⟩: of the same linear function, its
-factors those at x, read at a·x + s with biases times a. So v and u, which the slope was computed from, are all of its backward
+with factors p of 1 or 0.2, p₁ times those of dropout. Its input gradient is ∇ₓD = u·W₁ᵀ with u = p₁∘(v·W₂ᵀ) and v = p₂∘d. A
+loss of both has, for each row, the derivatives a = ∂L/∂D (0 of the third batch) and s = ∂L/∂∇ₓD (0 where none is asked for).
+As p does not change with the parameters, the loss' gradients are those of a·D(x) + ⟨s, ∇ₓD(x)⟩: of the same linear function,
+its factors those at x, read at a·x + s with biases times a. So v and u, which ∇ₓD was computed from, are all of its backward
 pass, and each weight takes one product:
 
     ∂L/∂W₁ = (a·x + s)ᵀ·u             s₁ = p₁∘(s·W₁)    ∂L/∂b₁ = aᵀ·u
     ∂L/∂W₂ = (a·h₁ + s₁)ᵀ·v           s₂ = p₂∘(s₁·W₂)   ∂L/∂b₂ = aᵀ·v
     ∂L/∂V  = (c, t)ᵀ·(a·h₂ + s₂)/√width, and its sum over rows is ∂L/∂w₀
 
-JAX's derivatives of the slope's own backward pass take a product of each weight for a and another for s, for real and for
+JAX's derivatives of the backward pass that gives ∇ₓD take a product of each weight for a and another for s, for real and for
 generated rows apart, and v·W₂ᵀ a second time.
 """
 
@@ -33,7 +33,7 @@ _Said = tuple[Float[Array, "2 rows"], Float[Array, "rows dim"]]
 
 
 @jax.custom_vjp
-def scores_and_slopes(
+def scores_and_input_gradients(
     params: Any,
     features: Float[Array, "batches rows dim"],
     conditions: tuple[Condition, Condition],
@@ -71,16 +71,16 @@ def _forward(params: Any, features: Any, conditions: Any, factors: Any) -> tuple
     directions = direction if batches == 2 else jnp.concatenate([direction, direction[rows:]])
     v = second_factors * directions
     u = first_factors * (v @ second["kernel"].T)
-    slopes = u[-rows:] @ first["kernel"].T
+    input_gradients = u[-rows:] @ first["kernel"].T
     kept = params, x, conditions, first_factors, first_hidden, second_factors, second_hidden, v, u
-    return (scores.reshape(2, rows), slopes), kept
+    return (scores.reshape(2, rows), input_gradients), kept
 
 
 def _backward(kept: Any, derivatives: _Said) -> tuple[Any, None, None, None]:
     params, x, conditions, first_factors, first_hidden, second_factors, second_hidden, v, u = kept
-    by_score, by_slope = derivatives[0].reshape(-1), derivatives[1]
-    rows, scored, layers = len(by_slope), len(by_score), params["params"]
-    first_tangent = first_factors[-rows:] * (by_slope @ layers["first"]["kernel"])
+    by_score, by_input_gradient = derivatives[0].reshape(-1), derivatives[1]
+    rows, scored, layers = len(by_input_gradient), len(by_score), params["params"]
+    first_tangent = first_factors[-rows:] * (by_input_gradient @ layers["first"]["kernel"])
     second_tangent = second_factors[-rows:] * (first_tangent @ layers["second"]["kernel"])
 
     def weighted(inputs: Any, tangent: Any) -> Any:
@@ -95,7 +95,7 @@ def _backward(kept: Any, derivatives: _Said) -> tuple[Any, None, None, None]:
     last = by_score[:, None] * second_hidden[:scored]
     last = jnp.concatenate([last[:-rows], last[-rows:] + second_tangent])  # the third batch has the second's conditions
     gradients = {
-        "first": {"kernel": weighted(x, by_slope).T @ u, "bias": weighted_sum(u)},
+        "first": {"kernel": weighted(x, by_input_gradient).T @ u, "bias": weighted_sum(u)},
         "second": {"kernel": weighted(first_hidden, first_tangent).T @ v, "bias": weighted_sum(v)},
         "score": {"kernel": last.sum(axis=0)[:, None], "bias": by_score.sum(keepdims=True)},
     }
@@ -109,4 +109,4 @@ def _slope(x: Any) -> Any:
     return jnp.where(x >= 0, jnp.ones((), x.dtype), jnp.asarray(LEAK, x.dtype))
 
 
-scores_and_slopes.defvjp(_forward, _backward)
+scores_and_input_gradients.defvjp(_forward, _backward)

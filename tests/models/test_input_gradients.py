@@ -1,4 +1,4 @@
-"""Scores and slopes of D from one pass, against the network itself and JAX's derivatives of its derivatives."""
+"""Scores and input gradients of D from one pass, against the network itself and JAX's derivatives of its derivatives."""
 
 import functools
 import operator
@@ -10,7 +10,7 @@ import pytest
 
 from infoser.models import apply, discriminator
 from infoser.models.discriminator import Discriminator
-from infoser.models.slopes import scores_and_slopes
+from infoser.models.input_gradients import scores_and_input_gradients
 
 ROWS, DIM, WIDTH = 7, 5, 6
 
@@ -29,7 +29,7 @@ def parameters(rng, of_condition):
 @pytest.mark.usefixtures("strict_arrays")
 @pytest.mark.parametrize("batches", [2, 3])
 @pytest.mark.parametrize("of_condition", [0, 4])
-def test_scores_slopes_and_gradients_are_the_networks(monkeypatch, batches, of_condition):
+def test_scores_and_both_gradients_are_the_networks(monkeypatch, batches, of_condition):
     rng = np.random.default_rng(batches + of_condition)
     with jax.enable_x64(True):
         params = jax.tree.map(jnp.asarray, parameters(rng, of_condition))
@@ -38,8 +38,8 @@ def test_scores_slopes_and_gradients_are_the_networks(monkeypatch, batches, of_c
         factors = jnp.asarray(np.where(rng.random((batches, ROWS, WIDTH)) < 0.3, 0.0, 1.5))
         on_scores = jnp.asarray(rng.standard_normal((2, ROWS)))
 
-        def loss(scores, slopes):
-            return (on_scores * jnp.tanh(scores)).sum() + jnp.sin(slopes).sum() * (slopes**2).mean()
+        def loss(scores, at_inputs):
+            return (on_scores * jnp.tanh(scores)).sum() + jnp.sin(at_inputs).sum() * (at_inputs**2).mean()
 
         def of_network(params):
             def judge(x, batch):
@@ -48,11 +48,11 @@ def test_scores_slopes_and_gradients_are_the_networks(monkeypatch, batches, of_c
                 return apply(Discriminator(WIDTH), params, x, conditions[min(batch, 1)], 0.3, train=True, rngs=rngs).score
 
             scores = jnp.stack([judge(features[batch], batch) for batch in range(2)])
-            slopes = jax.grad(lambda x: judge(x, batches - 1).sum())(features[-1])
-            return loss(scores, slopes), (scores, slopes)
+            at_inputs = jax.grad(lambda x: judge(x, batches - 1).sum())(features[-1])
+            return loss(scores, at_inputs), (scores, at_inputs)
 
         def of_one_pass(params):
-            said = scores_and_slopes(params, features, conditions, factors)
+            said = scores_and_input_gradients(params, features, conditions, factors)
             return loss(*said), said
 
         expected, found = (jax.jit(jax.grad(one, has_aux=True))(params) for one in (of_network, of_one_pass))
@@ -63,7 +63,7 @@ def test_scores_slopes_and_gradients_are_the_networks(monkeypatch, batches, of_c
 
 
 @pytest.mark.usefixtures("strict_arrays")
-def test_runs_may_be_batched(monkeypatch):
+def test_runs_may_be_batched():
     """As an accelerator takes them."""
     rng = np.random.default_rng(0)
     runs = [jax.tree.map(jnp.asarray, parameters(rng, 4)) for _ in range(3)]
@@ -71,8 +71,8 @@ def test_runs_may_be_batched(monkeypatch):
     conditions = (jnp.asarray(rng.standard_normal((ROWS, 4))), jnp.ones((ROWS, 4)))
 
     def loss(params, features):
-        scores, slopes = scores_and_slopes(params, features, conditions, factors)
-        return (scores**2).sum() + jnp.sin(slopes).sum()
+        scores, at_inputs = scores_and_input_gradients(params, features, conditions, factors)
+        return (scores**2).sum() + jnp.sin(at_inputs).sum()
 
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
     found = jax.vmap(jax.grad(loss), in_axes=(0, None))(stacked, features)
