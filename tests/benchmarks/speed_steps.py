@@ -141,7 +141,7 @@ def twin(sizes: Sizes, *, compiled: bool, threads: int, device: str, optimizer: 
 
 def products(sizes: Sizes) -> dict[str, list[tuple[int, int, int]]]:
     """The matrix products of a step, by hand: (rows, a, b) of each layer that rows are sent through forward, and of those whose
-    gradients are taken towards the layer's input and towards its weights (`infoser.models.input_gradients` for D's own step)."""
+    gradients are taken towards the layer's input and towards its weights (D's own step: `infoser.models.input_gradients`)."""
     width, condition, batch = sizes.width, sizes.classes + sizes.text, sizes.batch
     generator = [(sizes.latent + condition, width), (width, width), (width, sizes.audio)]
     into, hidden, score = (sizes.audio, width), (width, width), (width, 1)
