@@ -7,6 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from infoser.batch_axis import SINGLE, BatchAxis, drop
+from infoser.models import narrow
 
 
 class MLP(nn.Module):
@@ -30,4 +31,4 @@ class MLP(nn.Module):
             x = jax.nn.leaky_relu(nn.Dense(width)(x), 0.2)
             if train:
                 x = drop(x, dropout, self.make_rng("dropout"), self.axis)
-        return nn.Dense(self.out)(x)
+        return nn.Dense(self.out, dot_general=narrow.dot_general)(x)

@@ -1,11 +1,11 @@
 """How fast infoser trains, beside PyTorch (eager and compiled), CTGAN, and what this machine can do at most.
 
-By hand: python tests/benchmarks/speed.py [--only steps,group,scaling,table,ctgan,plan] [--quick] [--device gpu] [--json FILE].
-Needs `pip install -e '.[test,benchmark]'`; torch.compile on a CPU needs g++. All sides of a row take turns in one process,
-round by round; times are medians of the rounds and ratios medians of the rounds' ratios, so that what else the machine does
-concerns all sides. On a CPU one JAX device stands for each core, as in train.py; a single run's step uses one device, whose
-products take all cores. PyTorch gets the better of 1 and of all threads. On a machine that
-is busy with other work, only `taskset -c 0 … --clock processor` means much: one core for every side, by its own time.
+By hand: python tests/benchmarks/speed.py [--only steps,heads,group,scaling,table,ctgan,plan] [--quick] [--device gpu]
+[--json FILE]. Needs `pip install -e '.[test,benchmark]'`; torch.compile on a CPU needs g++. All sides of a row take turns
+in one process, round by round; times are medians of the rounds and ratios medians of the rounds' ratios, so that what else
+the machine does concerns all sides. On a CPU one JAX device stands for each core, as in train.py; a single run's step uses
+one device, whose products take all cores. PyTorch gets the better of 1 and of all threads. On a machine that is busy with
+other work, only `taskset -c 0 … --clock processor` means much: one core for every side, by its own time.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from rich.table import Table
 
 from infoser import parallel
 
-PARTS = ("steps", "group", "scaling", "table", "ctgan", "plan")
+PARTS = ("steps", "heads", "group", "scaling", "table", "ctgan", "plan")
 
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
@@ -108,6 +108,20 @@ def steps_part(arguments: argparse.Namespace, out: Console) -> list[dict[str, An
     return rows
 
 
+def heads_part(arguments: argparse.Namespace, out: Console) -> list[dict[str, Any]]:
+    """One row for each modality: a step of a head in a group, with products in the place of sums, and by PyTorch."""
+    import speed_heads
+
+    threads = sorted({1, len(os.sched_getaffinity(0))}) if arguments.device == "cpu" else [1]
+    torch_device, runs, rows = ("cpu" if arguments.device == "cpu" else "cuda"), 2 * parallel.device_count(), []
+    for modality in speed_heads.DIMS:
+        sides = [speed_heads.grouped(modality, runs, sums=sums) for sums in (True, False)]
+        sides += [speed_heads.twin(modality, n, torch_device) for n in threads]
+        seconds = seconds_of(sides, 20 if arguments.quick else 100, arguments)
+        rows.append(speed_heads.show(out, modality, sides, seconds))
+    return rows
+
+
 def group_part(arguments: argparse.Namespace, out: Console) -> list[dict[str, Any]]:
     """What a run costs in a group, beside a group of one run for each device."""
     import speed_steps
@@ -164,7 +178,7 @@ def main(argv: Sequence[str]) -> int:
         parser.error(f"--only {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
     out = Console(width=140)
     out.print(f"jax {jax.__version__} on {parallel.device_kind()}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")
-    parts = {"steps": steps_part, "group": group_part, "scaling": scaling_part}
+    parts = {"steps": steps_part, "heads": heads_part, "group": group_part, "scaling": scaling_part}
     results: dict[str, Any] = {"jax": jax.__version__, "torch": str(torch.__version__), "devices": parallel.device_kind()}
     for name in arguments.only.split(","):
         if name in parts:
