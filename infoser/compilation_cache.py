@@ -14,8 +14,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -68,22 +69,69 @@ def cpu_options() -> dict[str, str | bool]:
     return _FEWER_COPIES if jax.default_backend() == "cpu" and _knows_options() else {}
 
 
-def with_fewer_copies(function: Any) -> Callable[..., Any]:
-    """A jitted or pmapped function of positional arguments, compiled with `cpu_options`; itself where there are none.
+class Compiled:
+    """A jitted or pmapped function of positional arguments, compiled with `cpu_options` once for each of their structures.
 
-    It computes the same numbers to the last bit (`tests/test_compilation_cache.py`).
+    It computes the same numbers to the last bit as without those options (`tests/test_compilation_cache.py`).
     """
-    if not cpu_options():
-        return function
 
-    def call(*arguments: Any) -> Any:
-        leaves, tree = jax.tree.flatten(arguments)
-        key = function, tree, tuple(jax.typeof(leaf) for leaf in leaves)
+    def __init__(self, function: Any):
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function returns."""
+        key = self._key(arguments)
         if key not in _compiled:
-            _compiled[key] = function.lower(*arguments).compile(cpu_options())
+            _compiled[key] = self._function.lower(*arguments).compile(cpu_options())
+        if isinstance(_compiled[key], _Beginning):
+            try:
+                _compiled[key] = _compiled[key].program.result()
+            except BaseException:
+                _compiled.pop(key, None)
+                raise
         return _compiled[key](*arguments)
 
-    return call
+    def prepare(self, *arguments: Any) -> Any:
+        """Begins to compile for such arguments, arrays or their shapes, in a thread: the calling one goes on at once.
+
+        Returns:
+          The shapes of what it is going to return; None where it was compiled before.
+        """
+        key = self._key(arguments)
+        if key not in _compiled:
+            lowered = self._function.lower(*arguments)
+            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), lowered.out_info)
+            _compiled[key] = _Beginning(_threads().submit(lowered.compile, cpu_options()), shapes)
+        begun = _compiled[key]
+        return begun.shapes if isinstance(begun, _Beginning) else None
+
+    def _key(self, arguments: Any) -> Any:
+        leaves, tree = jax.tree.flatten(arguments)
+        return self._function, tree, tuple(map(_type, leaves))
+
+
+class _Beginning(NamedTuple):
+    """A program that a thread compiles, and the shapes of what it returns."""
+
+    program: Future[Any]
+    shapes: Any
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, thread_name_prefix="compiler")
+
+
+def _type(leaf: Any) -> Any:
+    """The type that a program is compiled for, of an array, a number or the shape of an array."""
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        leaf = jax.typeof(leaf)
+    return leaf.shape, leaf.dtype, leaf.weak_type
+
+
+def with_fewer_copies(function: Any) -> Callable[..., Any]:
+    """The function `Compiled`, where `cpu_options` has any; else itself."""
+    return Compiled(function) if cpu_options() else function
 
 
 @functools.cache

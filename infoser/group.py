@@ -75,11 +75,17 @@ class Loaded:
         size = -(-runs // parts)
         self._parts = [_Part(np.minimum(np.arange(start, start + size), runs - 1)) for start in range(0, runs, size)]
 
-    def start(self) -> None:
-        """Gives every run the state before its first step."""
+    def start(self, most_steps: int = 0) -> None:
+        """Gives every run the state before its first step.
+
+        Args:
+          most_steps: of the chunks that `begin` is going to be asked for; 0 if none are to be trained.
+        """
         stage, shared = self.mode.stage(self.group.stage), self.group.shared
         if isinstance(shared, Stream):
             shared = shared.for_outputs(self.group.stage, self._no_rows())  # only shapes count here
+        elif most_steps and self._stays:
+            self.mode.prepare(stage, _equal_chunks(stage.steps, most_steps), shared, *self._inputs(self._parts[0]))
         for part in self._parts:
             self._put(part, self.mode.init_runs(stage, shared, *self._inputs(part)))
 
@@ -100,7 +106,7 @@ class Loaded:
             drawn_from = parallel.undivided(stage).draws_from(self.group.runs)
             places = [shared.places(divided, _taken(drawn_from, part.which), self._keys[part.which]) for part in self._parts]
             most_steps = min(shared.chunk_steps(divided, each, most_steps, len(self._parts)) for each in places)
-        length = -(-stage.steps // -(-stage.steps // most_steps))
+        length = _equal_chunks(stage.steps, most_steps)
         for part in self._parts:
             part.shared = itertools.repeat(shared)
             if isinstance(shared, Stream):
@@ -237,6 +243,11 @@ class _Part:
     inputs: tuple[Any, Any] | None = None
     state: Any = None
     shared: Iterator[Any] = iter(())
+
+
+def _equal_chunks(steps: int, most: int) -> int:
+    """The steps of each of the fewest chunks of at most so many."""
+    return -(-steps // -(-steps // most))
 
 
 def _taken(tree: Any, which: np.ndarray) -> Any:

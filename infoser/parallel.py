@@ -22,7 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from infoser import exchange, host_resources, hosts
 from infoser.batch_axis import SINGLE, BatchAxis
-from infoser.compilation_cache import with_fewer_copies
+from infoser.compilation_cache import Compiled, with_fewer_copies
 from infoser.errors import InfoserError
 from infoser.lifting import Stage, Streamed, lifted, one_by_one, rows_of_chunk
 
@@ -177,6 +177,15 @@ class RunsMode:
         """The same, for `outputs`."""
         return self.streamed(resident, tables)
 
+    def prepare(self, stage: Stage, length: int, shared: Any, runs: Any, keys: Any) -> None:
+        """Begins to compile `init_runs` and `train_chunk` beside each other, where that can be; else does nothing."""
+        init = _runs_function(undivided(stage), "init", (), _is_streamed(shared))
+        chunk = _runs_function(stage, "chunk", (length,), _is_streamed(shared))
+        if isinstance(init, Compiled) and isinstance(chunk, Compiled):
+            state = init.prepare(shared, runs, keys)
+            if state is not None:
+                chunk.prepare(state, shared, runs, keys, jnp.int32(0))
+
     def init_runs(self, stage: Stage, shared: Any, runs: Any, keys: Any) -> Any:
         """The state of every run before its first step; `runs` and `keys` are spread, `shared` replicated."""
         return _runs_function(undivided(stage), "init", (), _is_streamed(shared))(shared, runs, keys)
@@ -236,6 +245,9 @@ class DataMode(RunsMode):
     def streamed_outputs(self, resident: Any, tables: Any) -> Any:
         """As in runs mode; there is one table for all devices."""
         return resident.joined(_replicated(jax.tree.map(lambda leaf: leaf[0], tables)))
+
+    def prepare(self, stage: Stage, length: int, shared: Any, runs: Any, keys: Any) -> None:
+        """Nothing: here each is compiled when it is called."""
 
     def init_runs(self, stage: Stage, shared: Any, runs: Any, keys: Any) -> Any:
         """As in runs mode; parameters do not depend on how batches are divided."""

@@ -130,7 +130,8 @@ class Trainer:
         stage, folder = group.stage, self._run_dir / group.name
         checkpoints = Checkpoints(folder)
         loaded = Loaded(self.mode, group, parts)
-        loaded.start()
+        finished = (checkpoints.steps() or [0])[-1] == stage.steps
+        loaded.start(0 if finished or self._restore_only else self._chunk_steps)
         restored = exchange.from_primary(checkpoints.restore, loaded.state())
         done = 0
         if restored is not None:

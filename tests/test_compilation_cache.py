@@ -16,7 +16,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from infoser import compilation_cache
-from infoser.compilation_cache import cpu_options, forget_if_many, keep_compiled, with_fewer_copies
+from infoser.compilation_cache import Compiled, cpu_options, forget_if_many, keep_compiled, with_fewer_copies
 from infoser.host_resources import user_cache_folder
 
 OPTIONS = ("jax_compilation_cache_dir", "jax_enable_compilation_cache", "jax_persistent_cache_min_compile_time_secs")
@@ -183,6 +183,49 @@ def test_with_fewer_copies_is_compiled_once_for_each_type_and_structure() -> Non
     assert len(traces) == 1
     assert double({"a": np.arange(3)}, 1)["a"].dtype == np.int32 and len(traces) == 2
     assert double([np.arange(4.0)], 1.0)[0].shape == (4,) and len(traces) == 3
+
+
+def test_what_is_prepared_is_the_program_that_is_called() -> None:
+    traces: list[int] = []
+
+    def function(tree: Any, x: Any) -> Any:
+        traces.append(1)
+        return {"sum": jax.tree.map(lambda leaf: leaf + x, tree), "count": jnp.int32(len(tree))}
+
+    prepared = Compiled(jax.jit(function))
+    shapes = prepared.prepare({"a": jax.ShapeDtypeStruct((3,), np.float32)}, jnp.float32(0))
+    said = prepared({"a": np.arange(3, dtype=np.float32)}, jnp.float32(1))
+    assert len(traces) == 1
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), shapes) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), said
+    )
+    np.testing.assert_array_equal(said["sum"]["a"], [1.0, 2.0, 3.0])
+    assert prepared.prepare(said["sum"], jnp.float32(2)) is None, "compiled before"
+    np.testing.assert_array_equal(prepared(said["sum"], jnp.float32(2))["sum"]["a"], [3.0, 4.0, 5.0])
+    assert len(traces) == 1
+
+
+def test_what_could_not_be_prepared_is_said_when_it_is_called_and_tried_anew() -> None:
+    class Fails:
+        out_info: Any = ()
+
+        def __init__(self) -> None:
+            self.compiled = 0
+
+        def lower(self, *_: Any) -> Any:
+            return self
+
+        def compile(self, _: Any) -> Any:
+            self.compiled += 1
+            if self.compiled == 1:
+                raise MemoryError("no room")
+            return lambda x: x + 1
+
+    prepared = Compiled(Fails())
+    prepared.prepare(np.zeros(2))
+    with pytest.raises(MemoryError, match="no room"):
+        prepared(np.zeros(2))
+    np.testing.assert_array_equal(prepared(np.zeros(2)), [1.0, 1.0])
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux bounds a process' memory maps")
