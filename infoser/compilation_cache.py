@@ -81,21 +81,22 @@ class Compiled:
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns."""
         key = self._key(arguments)
-        if key not in _compiled:
-            _compiled[key] = self._function.lower(*arguments).compile(cpu_options())
-        if isinstance(_compiled[key], _Beginning):
+        program = _compiled.get(key)
+        if isinstance(program, _Beginning):
             try:
-                _compiled[key] = _compiled[key].program.result()
-            except BaseException:
-                _compiled.pop(key, None)
-                raise
-        return _compiled[key](*arguments)
+                program = program.program.result()
+            except Exception:  # such as memory that two programs were compiled in together: once more, in this thread
+                program = None
+        if program is None:
+            program = self._function.lower(*arguments).compile(cpu_options())
+        _compiled[key] = program
+        return program(*arguments)
 
     def prepare(self, *arguments: Any) -> Any:
         """Begins to compile for such arguments, arrays or their shapes, in a thread: the calling one goes on at once.
 
         Returns:
-          The shapes of what it is going to return; None where it was compiled before.
+          The shapes of what it is going to return, taken for strongly typed; None where it was compiled before.
         """
         key = self._key(arguments)
         if key not in _compiled:

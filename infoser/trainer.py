@@ -130,7 +130,8 @@ class Trainer:
         stage, folder = group.stage, self._run_dir / group.name
         checkpoints = Checkpoints(folder)
         loaded = Loaded(self.mode, group, parts)
-        finished = (checkpoints.steps() or [0])[-1] == stage.steps
+        started = time.monotonic()  # what is compiled counts as training, for the plan of a budget
+        finished = (checkpoints.steps() or [0])[-1] >= stage.steps
         loaded.start(0 if finished or self._restore_only else self._chunk_steps)
         restored = exchange.from_primary(checkpoints.restore, loaded.state())
         done = 0
@@ -143,7 +144,7 @@ class Trainer:
                 f"{folder} has {done} of {stage.steps} training steps; run the training command again to finish it"
             )
         if done < stage.steps:
-            self._loop(loaded, checkpoints, done)
+            self._loop(loaded, checkpoints, done, started)
         elif not self._restore_only:
             self._catch_up(group)
         return loaded
@@ -161,7 +162,7 @@ class Trainer:
         if events is not None and events.older_than(path):
             Metrics(path, group, group.stage.steps, events)
 
-    def _loop(self, loaded: Loaded, checkpoints: Checkpoints, done: int) -> None:
+    def _loop(self, loaded: Loaded, checkpoints: Checkpoints, done: int, started: float) -> None:
         group, stage = loaded.group, loaded.group.stage
         if self._plan:
             say(self._plan)
@@ -169,7 +170,7 @@ class Trainer:
         length = loaded.begin(done, self._chunk_steps)
         metrics = Metrics(self._run_dir / group.name / _METRICS, group, done, self._events(group))
         saved_at = time.monotonic()
-        what, started, of_first = f"{group.name} × {len(group.names)} runs", time.monotonic(), None
+        what, of_first = f"{group.name} × {len(group.names)} runs", None
         steps = stage.steps - done
         with signals_held() as received, Progress(what, stage.steps, unit="steps", done=done, numbered=True) as progress:
             received += self._late

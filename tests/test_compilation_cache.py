@@ -205,27 +205,34 @@ def test_what_is_prepared_is_the_program_that_is_called() -> None:
     assert len(traces) == 1
 
 
-def test_what_could_not_be_prepared_is_said_when_it_is_called_and_tried_anew() -> None:
+def test_what_could_not_be_prepared_is_compiled_when_it_is_called() -> None:
     class Fails:
+        """Compiles at the given try."""
+
         out_info: Any = ()
 
-        def __init__(self) -> None:
-            self.compiled = 0
+        def __init__(self, compiles_at: int) -> None:
+            self.tries, self.compiles_at = 0, compiles_at
 
         def lower(self, *_: Any) -> Any:
             return self
 
         def compile(self, _: Any) -> Any:
-            self.compiled += 1
-            if self.compiled == 1:
-                raise MemoryError("no room")
+            self.tries += 1
+            if self.tries < self.compiles_at:
+                raise MemoryError(f"no room at try {self.tries}")
             return lambda x: x + 1
 
-    prepared = Compiled(Fails())
+    function = Fails(2)
+    prepared = Compiled(function)
     prepared.prepare(np.zeros(2))
-    with pytest.raises(MemoryError, match="no room"):
-        prepared(np.zeros(2))
     np.testing.assert_array_equal(prepared(np.zeros(2)), [1.0, 1.0])
+    assert function.tries == 2
+    never = Compiled(Fails(3))
+    never.prepare(np.zeros(2))
+    with pytest.raises(MemoryError, match="no room at try 2"):
+        never(np.zeros(2))
+    np.testing.assert_array_equal(never(np.zeros(2)), [1.0, 1.0])
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux bounds a process' memory maps")

@@ -129,6 +129,16 @@ def test_other_numbers_need_no_new_program(quadratic):
     assert counts == {("counted", "init"): 1, ("counted", "chunk"): 1}
 
 
+def test_prepared_programs_are_those_that_train(quadratic, same):
+    runs, keys = MODE.spread(quadratic.runs(RATES)), MODE.spread(parallel.run_keys(list(range(11)), ["a"] * 11))
+    stage = quadratic(steps=7, name="prepared")
+    MODE.prepare(stage, 3, MODE.replicate(TARGET), runs, keys)
+    state, _ = trained(stage, quadratic.runs(RATES), TARGET, list(range(11)), ["a"] * 11, 3)
+    counts = {key: count for key, count in lifting.trace_counts.items() if key[0] == "prepared"}
+    assert counts == {("prepared", "init"): 1, ("prepared", "chunk"): 1}
+    assert same(state, trained(stage, quadratic.runs(RATES), TARGET, list(range(11)), ["a"] * 11, 7)[0])
+
+
 def test_the_first_step_that_is_not_finite_is_reported(quadratic):
     bad_distance, bad_noise = np.full((2, 11), 1000, np.int32)
     bad_distance[3], bad_distance[7], bad_noise[7] = 2, 8, 6

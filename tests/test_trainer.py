@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import jax
@@ -316,6 +317,29 @@ def test_scoring_on_training_utterances_is_refused(group, tmp_path, overlap):
     message = f"was trained on {overlap} of the {4 + overlap} test utterances of fold 'fold 2'"
     with pytest.raises(InfoserError, match=message):
         trainer(tmp_path, restore_only=True).train(group(tested_on=TESTED_ON | {"fold 2": np.sort(tested)}))
+
+
+def test_programs_are_prepared_for_what_is_going_to_be_trained_in_one_part(group, tmp_path, monkeypatch, in_chunk):
+    prepared = []
+    monkeypatch.setattr(parallel.RunsMode, "prepare", lambda _, stage, length, *rest: prepared.append(length))
+    trainer(tmp_path).train(group())
+    assert prepared == [3], "the steps of its chunks"
+    trainer(tmp_path).train(group())
+    trainer(tmp_path, restore_only=True).train(group())
+    assert prepared == [3], "it is finished"
+    in_chunk(1, stop(MemoryError))
+    trainer(tmp_path / "parts").train(group())
+    assert prepared == [3, 3], "the second time in parts"
+
+
+def test_what_is_compiled_before_the_first_chunk_counts_as_training(group, tmp_path, monkeypatch):
+    seconds = [0.0]
+    monkeypatch.setattr(parallel.RunsMode, "prepare", lambda *_: seconds.append(seconds.pop() + 100.0))
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
+    one = trainer(tmp_path)
+    one.train(group())
+    (line,) = [json.loads(line) for line in (tmp_path / "times.jsonl").read_text().splitlines()]
+    assert line["seconds"] == line["first_chunk_s"] == one.trained_s == 100.0
 
 
 @pytest.mark.parametrize("error", [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")])

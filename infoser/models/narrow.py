@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 #: Columns up to which the sum is quicker than the product.
@@ -18,9 +17,13 @@ MOST = 8
 
 
 def dot_general(x: Any, kernel: Any, dimension_numbers: Any, precision: Any = None, **keywords: Any) -> Any:
-    """`jax.lax.dot_general` of a dense layer (Linen's argument of that name), with the sum where it is quicker."""
+    """`jax.lax.dot_general` of a dense layer (Linen's argument of that name), with the sum where it is quicker.
+
+    That has derivatives by reverse mode alone, and theirs; not by forward mode (`jax.jvp`).
+    """
     few = x.ndim == 2 and 1 < kernel.shape[1] <= MOST  # one column is a product with a vector, which XLA computes well
-    if few and x.dtype != jnp.bfloat16 and jax.default_backend() == "cpu":  # products would be rounded before they are summed
+    exact = x.dtype.itemsize >= 4 and precision is None and not keywords  # shorter ones would be rounded before they are summed
+    if few and exact and jax.default_backend() == "cpu":
         return _product(x, kernel)
     return jax.lax.dot_general(x, kernel, dimension_numbers, precision=precision, **keywords)
 

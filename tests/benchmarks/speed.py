@@ -115,10 +115,11 @@ def heads_part(arguments: argparse.Namespace, out: Console) -> list[dict[str, An
     threads = sorted({1, len(os.sched_getaffinity(0))}) if arguments.device == "cpu" else [1]
     torch_device, runs, rows = ("cpu" if arguments.device == "cpu" else "cuda"), 2 * parallel.device_count(), []
     for modality in speed_heads.DIMS:
-        sides = [speed_heads.grouped(modality, runs, sums=sums) for sums in (True, False)]
+        own = (True, False) if arguments.device == "cpu" else (True,)  # elsewhere there are no sums
+        sides = [speed_heads.grouped(modality, runs, sums=sums) for sums in own]
         sides += [speed_heads.twin(modality, n, torch_device) for n in threads]
         seconds = seconds_of(sides, 20 if arguments.quick else 100, arguments)
-        rows.append(speed_heads.show(out, modality, sides, seconds))
+        rows.append(speed_heads.show(out, modality, sides, seconds, len(own)))
     return rows
 
 

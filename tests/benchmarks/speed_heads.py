@@ -84,14 +84,13 @@ def twin(modality: str, threads: int, device: str) -> Side:
     return Side(f"PyTorch eager, {threads} threads", take)
 
 
-def show(out: Console, modality: str, sides: list[Side], seconds: np.ndarray) -> dict[str, Any]:
-    """The row of one modality: of PyTorch's sides, the last ones, the better counts."""
+def show(out: Console, modality: str, sides: list[Side], seconds: np.ndarray, own: int) -> dict[str, Any]:
+    """The row of one modality; of PyTorch's sides, those after infoser's `own`, the better counts."""
     middle = np.median(seconds, axis=0)
-    eager = 2 + int(np.argmin(middle[2:]))
-    ratios = {
-        "eager / group": float(np.median(seconds[:, eager] / seconds[:, 0])),
-        "products / sums": float(np.median(seconds[:, 1] / seconds[:, 0])),
-    }
+    eager = own + int(np.argmin(middle[own:]))
+    ratios = {"eager / group": float(np.median(seconds[:, eager] / seconds[:, 0]))}
+    if own > 1:
+        ratios["products / sums"] = float(np.median(seconds[:, 1] / seconds[:, 0]))
     table = Table("side", "ms a step", title=f"heads on {modality}, {DIMS[modality]} columns")
     for side, each in zip(sides, middle, strict=True):
         table.add_row(side.name, f"{1e3 * each:.3f}")
